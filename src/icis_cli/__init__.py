@@ -1,0 +1,108 @@
+"""Add classes to a trained image classifier without a single image.
+
+    checkpoint = open_checkpoint("resnet50.pt")
+    head = find_head(checkpoint)
+    classes = align(head.rows, read_descriptors("attributes.csv"))
+    injector = fit(checkpoint, head, classes)
+    expand(checkpoint, injector).write("resnet50.injected.pt")
+
+The names in ``__all__`` are the public API. They load on first use, so that importing the package
+costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from icis_cli.checkpoint.base import Checkpoint
+    from icis_cli.checkpoint.head import Head, find_head
+    from icis_cli.checkpoint.registry import open_checkpoint
+    from icis_cli.descriptors.alignment import AlignedClasses, align
+    from icis_cli.descriptors.base import Descriptors
+    from icis_cli.descriptors.registry import read_descriptors, read_lines
+    from icis_cli.errors import IcisError
+    from icis_cli.evaluation.evaluate import evaluate_features
+    from icis_cli.evaluation.features import Features, read_features
+    from icis_cli.evaluation.images import evaluate_images, find_images
+    from icis_cli.evaluation.known import KnownHead, known_head
+    from icis_cli.evaluation.result import Evaluation
+    from icis_cli.evaluation.rows import RowComparison, compare_rows
+    from icis_cli.injection.expansion import Expansion, expand, remove
+    from icis_cli.injection.fitting import fit
+    from icis_cli.injection.injector import Injector
+    from icis_cli.methods.controls import Mean, Nearest
+    from icis_cli.methods.icis import Icis, Mlp
+    from icis_cli.methods.recipes import DEFAULT, PAPER, Recipe
+
+_HOMES = {
+    "checkpoint.base": ("Checkpoint",),
+    "checkpoint.head": ("Head", "find_head"),
+    "checkpoint.registry": ("open_checkpoint",),
+    "descriptors.alignment": ("AlignedClasses", "align"),
+    "descriptors.base": ("Descriptors",),
+    "descriptors.registry": ("read_descriptors", "read_lines"),
+    "errors": ("IcisError",),
+    "evaluation.evaluate": ("evaluate_features",),
+    "evaluation.features": ("Features", "read_features"),
+    "evaluation.images": ("evaluate_images", "find_images"),
+    "evaluation.known": ("KnownHead", "known_head"),
+    "evaluation.result": ("Evaluation",),
+    "evaluation.rows": ("RowComparison", "compare_rows"),
+    "injection.expansion": ("Expansion", "expand", "remove"),
+    "injection.fitting": ("fit",),
+    "injection.injector": ("Injector",),
+    "methods.controls": ("Mean", "Nearest"),
+    "methods.icis": ("Icis", "Mlp"),
+    "methods.recipes": ("DEFAULT", "PAPER", "Recipe"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "DEFAULT",
+    "PAPER",
+    "AlignedClasses",
+    "Checkpoint",
+    "Descriptors",
+    "Evaluation",
+    "Expansion",
+    "Features",
+    "Head",
+    "Icis",
+    "IcisError",
+    "Injector",
+    "KnownHead",
+    "Mean",
+    "Mlp",
+    "Nearest",
+    "Recipe",
+    "RowComparison",
+    "align",
+    "compare_rows",
+    "evaluate_features",
+    "evaluate_images",
+    "expand",
+    "find_head",
+    "find_images",
+    "fit",
+    "known_head",
+    "open_checkpoint",
+    "read_descriptors",
+    "read_features",
+    "read_lines",
+    "remove",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home on first use (PEP 562)."""
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(f"icis_cli.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

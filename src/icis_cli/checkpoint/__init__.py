@@ -1,0 +1,1 @@
+"""Checkpoints: containers (one reader and one writer each) and the head inside them."""

@@ -1,0 +1,61 @@
+"""Where each torchvision classification architecture keeps its head, told by its tensor names.
+
+A layout matches when all its marker tensors and its head are in the state dict. No model is built
+and torchvision is not imported. A new family is one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The marker tensors of an architecture family and the key of its head."""
+
+    family: str
+    head: str
+    markers: tuple[str, ...]
+
+
+LAYOUTS = (
+    Layout("ResNet", "fc", ("conv1.weight", "layer1.0.conv1.weight")),
+    Layout("ViT", "heads.head", ("class_token", "encoder.pos_embedding")),
+    Layout("ConvNeXt", "classifier.2", ("features.0.0.weight", "features.1.0.layer_scale")),
+    Layout("Swin", "head", ("features.0.0.weight", "features.1.0.norm1.weight")),
+    Layout("MaxViT", "classifier.5", ("stem.0.0.weight", "classifier.3.weight")),
+    Layout(
+        "AlexNet or VGG",
+        "classifier.6",
+        ("features.0.weight", "classifier.1.weight", "classifier.4.weight"),
+    ),
+    Layout(
+        "AlexNet or VGG",
+        "classifier.6",
+        ("features.0.weight", "classifier.0.weight", "classifier.3.weight"),
+    ),
+    Layout("DenseNet", "classifier", ("features.conv0.weight", "features.norm0.weight")),
+    Layout("MobileNetV3", "classifier.3", ("features.0.0.weight", "classifier.0.weight")),
+    Layout("EfficientNet or MobileNetV2", "classifier.1", ("features.0.0.weight",)),
+    Layout("MNASNet", "classifier.1", ("layers.0.weight", "layers.8.0.layers.0.weight")),
+    Layout("RegNet", "fc", ("stem.0.weight", "trunk_output.block1.block1-0.f.a.0.weight")),
+    Layout("ShuffleNetV2", "fc", ("conv1.0.weight", "stage2.0.branch1.0.weight")),
+    Layout("GoogLeNet", "fc", ("conv1.conv.weight", "inception3a.branch1.conv.weight")),
+    Layout("Inception v3", "fc", ("Conv2d_1a_3x3.conv.weight", "Mixed_5b.branch1x1.conv.weight")),
+    Layout("SqueezeNet", "classifier.1", ("features.0.weight", "features.3.squeeze.weight")),
+)
+
+#: Names under which other architectures (timm, Hugging Face, own code) commonly keep the head.
+COMMON_HEADS = (
+    "fc", "classifier", "head", "head.fc", "heads.head", "heads", "_fc", "last_linear", "logits",
+    "output", "linear", "classifier.fc", "head.l", "head.linear",
+)  # fmt: skip
+
+
+def layout_of(keys: Collection[str]) -> Layout | None:
+    """Return the layout that a state dict with these bare ``keys`` has, or None."""
+    for layout in LAYOUTS:
+        if all(name in keys for name in (f"{layout.head}.weight", *layout.markers)):
+            return layout
+    return None

@@ -1,0 +1,86 @@
+"""Which container a file is, told by its content; one line per container."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from icis_cli.checkpoint.base import Checkpoint
+from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
+from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
+from icis_cli.errors import CheckpointError, OutputError
+
+
+def _looks_like_safetensors(start: bytes) -> bool:
+    return start[8:9] == b"{"
+
+
+def _looks_like_torch(start: bytes) -> bool:
+    return start[:4] == b"PK\x03\x04" or start[:1] == b"\x80"
+
+
+_OPENERS: tuple[tuple[Callable[[bytes], bool], Callable[[Path], Checkpoint]], ...] = (
+    (_looks_like_torch, TorchCheckpoint.open),
+    (_looks_like_safetensors, SafetensorsCheckpoint.open),
+)
+
+_BY_SUFFIX: dict[str, type[Checkpoint]] = {
+    ".safetensors": SafetensorsCheckpoint,
+    ".pt": TorchCheckpoint,
+    ".pth": TorchCheckpoint,
+    ".bin": TorchCheckpoint,
+    ".ckpt": TorchCheckpoint,
+    ".tar": TorchCheckpoint,
+}
+
+
+def open_checkpoint(path: Path | str) -> Checkpoint:
+    """Open a checkpoint without running anything from it.
+
+    Args:
+        path: a PyTorch state dict (zip or legacy, bare or wrapped) or a safetensors file. What it
+            is, is told by its content, not by its suffix.
+
+    Raises:
+        CheckpointError: it is missing, unreadable or neither.
+
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(path, "is a folder, expected one checkpoint file")
+    if not path.exists():
+        raise CheckpointError(path, "no such file", "check the path given to --weights")
+    if not path.is_file():
+        raise CheckpointError(path, "is no regular file, expected a checkpoint")
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(16)
+        for recognises, opener in _OPENERS:
+            if recognises(start):
+                return opener(path)
+    except OSError as error:
+        raise CheckpointError(path, f"cannot be read: {error.strerror or error}") from error
+    raise CheckpointError(
+        path,
+        "is neither a PyTorch file nor a safetensors file"
+        + (" (it is empty)" if not start else ""),
+        "expected a state dict saved as .pt, .pth or .safetensors",
+    )
+
+
+def container_for(output: Path, source: Checkpoint) -> type[Checkpoint]:
+    """Return the container that the suffix of ``output`` asks for; without one, the source's.
+
+    Raises:
+        OutputError: the suffix names no container.
+
+    """
+    if not output.suffix or output.suffix == source.path.suffix:
+        return type(source)
+    if output.suffix not in _BY_SUFFIX:
+        raise OutputError(
+            output,
+            f"the suffix {output.suffix!r} names no container",
+            f"use one of {', '.join(_BY_SUFFIX)}",
+        )
+    return _BY_SUFFIX[output.suffix]

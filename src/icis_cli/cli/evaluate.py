@@ -1,0 +1,242 @@
+"""``icis eval``: how good an expanded checkpoint is, on features, on images, or row by row."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from icis_cli.cli import options
+from icis_cli.cli.output import Output
+from icis_cli.errors import QualityGateMissed, UsageError
+
+if TYPE_CHECKING:
+    from icis_cli.checkpoint.base import Checkpoint
+    from icis_cli.evaluation.known import KnownHead
+    from icis_cli.evaluation.result import Evaluation
+    from icis_cli.injection.injector import Injector
+
+_SAMPLES = "What to evaluate on (one of these)"
+_CLASSES = "Which row is which class, where the checkpoint does not say"
+_GATES = "Quality gates (exit code 3 when missed)"
+
+
+def evaluate(
+    weights: Annotated[
+        Path, typer.Option("--weights", metavar="NEW", help="The expanded checkpoint.")
+    ],
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            "--features",
+            metavar="F.npz",
+            help="features (N, D): inputs of the final layer; labels (N,): class names or "
+            "descriptor row numbers.",
+            rich_help_panel=_SAMPLES,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            metavar="DIR",
+            help="One folder of images per class name.",
+            rich_help_panel=_SAMPLES,
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference",
+            metavar="CKPT",
+            help="A checkpoint that was trained on the new classes, too: compares rows, needs no "
+            "sample.",
+            rich_help_panel=_SAMPLES,
+        ),
+    ] = None,
+    reference_classes: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference-classes",
+            metavar="FILE",
+            help="Names of the rows of --reference, one a line.",
+            rich_help_panel=_SAMPLES,
+        ),
+    ] = None,
+    injector: Annotated[
+        Path | None,
+        typer.Option(
+            "--injector", metavar="FILE", help="Made by icis fit.", rich_help_panel=_CLASSES
+        ),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            "--classes",
+            metavar="FILE",
+            help="Names of all rows, in order.",
+            rich_help_panel=_CLASSES,
+        ),
+    ] = None,
+    unseen: Annotated[
+        Path | None,
+        typer.Option(
+            "--unseen",
+            metavar="FILE",
+            help="With --classes: the new ones.",
+            rich_help_panel=_CLASSES,
+        ),
+    ] = None,
+    head: options.HeadKey = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            "--arch", metavar="NAME", help="torchvision model for --images, e.g. resnet50."
+        ),
+    ] = None,
+    device: options.Device = "auto",
+    batch: Annotated[int, typer.Option("--batch-size", min=1, help="Images at once.")] = 32,
+    min_harmonic: Annotated[
+        float | None,
+        typer.Option("--min-harmonic", metavar="X", help="0 to 1.", rich_help_panel=_GATES),
+    ] = None,
+    min_zsl: Annotated[
+        float | None,
+        typer.Option("--min-zsl", metavar="X", help="0 to 1.", rich_help_panel=_GATES),
+    ] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
+) -> None:
+    """Say how good an expanded checkpoint is: on features, on images, or against known rows.
+
+    Example: icis eval --weights resnet50.injected.pt --features test.npz
+    """
+    output = Output.of("eval", json=json, quiet=quiet, no_progress=no_progress)
+    if sum(source is not None for source in (features, images, reference)) != 1:
+        raise UsageError("give one of --features, --images and --reference")
+    for option, value in (("--min-harmonic", min_harmonic), ("--min-zsl", min_zsl)):
+        if value is not None and not 0 <= value <= 1:
+            raise UsageError(f"{option} {value}: expected a fraction from 0 to 1")
+    if reference is not None and (min_harmonic is not None or min_zsl is not None):
+        raise UsageError("the quality gates need samples: --features or --images")
+    from icis_cli import Injector, known_head, open_checkpoint
+
+    checkpoint = open_checkpoint(weights)
+    output.note(checkpoint.notes)
+    loaded = None if injector is None else Injector.load(injector)
+    known = known_head(
+        checkpoint,
+        loaded,
+        names=options.lines_of(classes),
+        unseen=options.lines_of(unseen),
+        head_key=head,
+    )
+    if reference is not None:
+        _compare(output, known, reference, options.lines_of(reference_classes), loaded)
+        return
+    if features is not None:
+        from icis_cli import evaluate_features, read_features
+
+        evaluation = evaluate_features(known, read_features(features))
+    else:
+        assert images is not None
+        evaluation = _images(output, checkpoint, known, images, arch, device, batch)
+    gates = _gates(evaluation, min_harmonic, min_zsl)
+    _print(output, weights, evaluation, gates)
+    missed = [gate for gate in gates if not gate["passed"]]
+    if missed:
+        said = ", ".join(
+            f"{gate['metric']} is {_fraction(gate['value'])}, expected at least {gate['minimum']}"
+            for gate in missed
+        )
+        raise QualityGateMissed(f"quality gate missed: {said}")
+
+
+def _images(
+    output: Output,
+    checkpoint: Checkpoint,
+    known: KnownHead,
+    folder: Path,
+    arch: str | None,
+    device: str,
+    batch: int,
+) -> Evaluation:
+    from icis_cli import evaluate_images, find_images
+
+    found = find_images(folder, known.names)
+    output.note(found.notes)
+    with output.bar("eval", "images") as bar:
+        return evaluate_images(
+            checkpoint,
+            known,
+            found,
+            arch=arch,
+            device=device,
+            batch=batch,
+            watch=None if bar is None else bar.show,
+        )
+
+
+def _compare(
+    output: Output,
+    known: KnownHead,
+    reference: Path,
+    names: list[str] | None,
+    injector: Injector | None,
+) -> None:
+    """Compare injected rows with those of a checkpoint that was trained on the classes."""
+    from icis_cli import find_head, open_checkpoint
+    from icis_cli.evaluation.reference import compare_with_reference
+    from icis_cli.report.tables import comparison_table
+
+    checkpoint = open_checkpoint(reference)
+    comparisons = compare_with_reference(known, checkpoint, find_head(checkpoint), names, injector)
+    first = comparisons[0].figures
+    output.result(
+        comparison_table(comparisons),
+        f"cosine {first.cosine:.4f} nearest {first.nearest:.4f}",
+        {
+            "rows": first.to_json(),
+            "controls": {part.name: part.figures.to_json() for part in comparisons[1:]},
+        },
+    )
+
+
+def _gates(
+    evaluation: Evaluation, min_harmonic: float | None, min_zsl: float | None
+) -> list[dict[str, Any]]:
+    wanted = (
+        ("harmonic", evaluation.harmonic, min_harmonic),
+        ("zsl_top1", evaluation.zsl_top1, min_zsl),
+    )
+    return [
+        {
+            "metric": metric,
+            "minimum": minimum,
+            "value": value if math.isfinite(value) else None,
+            "passed": math.isfinite(value) and value >= minimum,
+        }
+        for metric, value, minimum in wanted
+        if minimum is not None
+    ]
+
+
+def _print(
+    output: Output, weights: Path, evaluation: Evaluation, gates: list[dict[str, Any]]
+) -> None:
+    from icis_cli.report.tables import evaluation_report
+
+    output.result(
+        evaluation_report(evaluation),
+        f"harmonic {_fraction(evaluation.harmonic)} seen {_fraction(evaluation.seen)} "
+        f"unseen {_fraction(evaluation.unseen)} ausuc {_fraction(evaluation.ausuc)} "
+        f"zsl {_fraction(evaluation.zsl_top1)}",
+        {"weights": str(weights), **evaluation.to_json(), "gates": gates},
+    )
+
+
+def _fraction(value: float | None) -> str:
+    return "unknown" if value is None or not math.isfinite(value) else f"{value:.4f}"

@@ -1,0 +1,180 @@
+"""``icis fit``: learn from a checkpoint's own classes how a descriptor becomes a row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from icis_cli.cli import options
+from icis_cli.cli.output import Output
+from icis_cli.cli.recipe_options import Batch, Epochs, Hidden, Inputs, Loss, Lr, Without, method_of
+from icis_cli.errors import UsageError
+from icis_cli.files import require_writable
+
+if TYPE_CHECKING:
+    from icis_cli.descriptors.base import Descriptors
+
+_CLASSES = "Which class is which"
+_TRAINING = "Training"
+
+
+def fit(
+    weights: Annotated[
+        Path, typer.Option("--weights", metavar="CKPT", help="The classifier: .pt, .safetensors.")
+    ],
+    attrs: Annotated[
+        list[Path],
+        typer.Option(
+            "--attrs",
+            metavar="DESC",
+            help="One descriptor per class: .npy, .npz, .csv, .tsv, .json, .mat.",
+        ),
+    ],
+    unseen_attrs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--unseen-attrs",
+            metavar="DESC",
+            help="The new classes in a file of their own; --attrs then holds the seen ones.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The injector to write.")
+    ] = Path("injector.safetensors"),
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            "--classes",
+            metavar="FILE",
+            help="Names of the descriptor rows, where the file has none; one a line.",
+            rich_help_panel=_CLASSES,
+        ),
+    ] = None,
+    seen: Annotated[
+        Path | None,
+        typer.Option(
+            "--seen",
+            metavar="FILE",
+            help="Names or 0-based descriptor row numbers of the classifier's classes, one a "
+            "line, in its order. [default: by name if the checkpoint has names, else the first K]",
+            rich_help_panel=_CLASSES,
+        ),
+    ] = None,
+    unseen: Annotated[
+        Path | None,
+        typer.Option(
+            "--unseen",
+            metavar="FILE",
+            help="Names or row numbers of the classes to add. [default: all others]",
+            rich_help_panel=_CLASSES,
+        ),
+    ] = None,
+    head: options.HeadKey = None,
+    method: Annotated[
+        str,
+        typer.Option("--method", help="icis, mlp, nearest or mean.", rich_help_panel=_TRAINING),
+    ] = "icis",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            help="default, or paper: exactly as published (slow).",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = "default",
+    seed: Annotated[
+        int,
+        typer.Option("--seed", min=0, help="Of every random choice.", rich_help_panel=_TRAINING),
+    ] = 0,
+    device: options.Device = "auto",
+    hidden: Hidden = None,
+    epochs: Epochs = None,
+    lr: Lr = None,
+    batch: Batch = None,
+    loss: Loss = None,
+    inputs: Inputs = None,
+    without: Without = None,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
+) -> None:
+    """Learn from the classifier's own classes how a descriptor becomes a row of its final layer.
+
+    Example: icis fit --weights resnet50.pt --attrs attributes.csv
+    """
+    output = Output.of("fit", json=json, quiet=quiet, no_progress=no_progress)
+    chosen = method_of(method, recipe, hidden, epochs, lr, batch, loss, inputs, without)
+    if len(attrs) > 1 or len(unseen_attrs or ()) > 1:
+        raise UsageError(
+            "one descriptor file is read, several were given",
+            "join their columns into one file",
+        )
+    require_writable(out, force=force, inputs=(weights, *attrs, *(unseen_attrs or ())))
+    from icis_cli import align, find_head, open_checkpoint, read_descriptors
+    from icis_cli import fit as fit_injector
+    from icis_cli.injection.record import find_record
+    from icis_cli.report.understood import fit_summary, summary_json
+
+    checkpoint = open_checkpoint(weights)
+    output.note(checkpoint.notes)
+    found = find_head(checkpoint, head)
+    record = find_record(checkpoint)
+    descriptors = read_descriptors(attrs[0], classes)
+    new: Descriptors | None = read_descriptors(unseen_attrs[0]) if unseen_attrs else None
+    aligned = align(
+        found.rows,
+        descriptors,
+        new,
+        head_names=checkpoint.labels.class_names if record is None else record.class_names,
+        seen=options.lines_of(seen),
+        unseen=options.lines_of(unseen),
+    )
+    output.say(fit_summary(checkpoint, found, aligned, chosen, seed))
+    output.note(aligned.notes)
+    output.warn(aligned.warnings)
+    understood = summary_json(checkpoint, found, aligned, chosen, seed)
+    if dry_run:
+        output.result(
+            f"would write {out}", str(out), {"out": str(out), "dry_run": True, **understood}
+        )
+        return
+    with output.bar(f"fit {method}", "epochs") as bar:
+        injector = fit_injector(
+            checkpoint,
+            found,
+            aligned,
+            chosen,
+            seed=seed,
+            device=device,
+            watch=None
+            if bar is None
+            else lambda step: bar.show(step.epoch, step.epochs, f"loss {step.loss:.4f}"),
+        )
+    injector.save(out, force=force)
+    training = {
+        "epochs": len(injector.losses),
+        "first_loss": injector.losses[0] if injector.losses else None,
+        "last_loss": injector.losses[-1] if injector.losses else None,
+        "stopped": injector.stopped,
+    }
+    if injector.losses:
+        output.say(
+            f"{injector.stopped}; loss {injector.losses[0]:.4f} -> {injector.losses[-1]:.4f}"
+        )
+    output.result(
+        f"wrote {out}: rows for {len(aligned.unseen_names)} new classes",
+        str(out),
+        {"out": str(out), "dry_run": False, **understood, "training": training},
+    )
+    output.say(
+        "next: icis inject"
+        + (
+            ""
+            if out.name == "injector.safetensors" and out.parent == Path()
+            else f" --injector {out}"
+        )
+    )

@@ -1,0 +1,149 @@
+"""``icis inject``: write the checkpoint with rows for the new classes, or take them off again."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from icis_cli.cli import options
+from icis_cli.cli.output import Output
+from icis_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from icis_cli.injection.expansion import Expansion
+
+
+def inject(
+    injector: Annotated[
+        Path, typer.Option("--injector", metavar="FILE", help="Made by icis fit.")
+    ] = Path("injector.safetensors"),
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights", metavar="CKPT", help="The classifier. [default: the one given to fit]"
+        ),
+    ] = None,
+    attrs: Annotated[
+        Path | None,
+        typer.Option("--attrs", metavar="DESC", help="Other or more new classes than fit saw."),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option("--classes", metavar="FILE", help="Names of the rows of --attrs, one a line."),
+    ] = None,
+    unseen: Annotated[
+        Path | None,
+        typer.Option(
+            "--unseen",
+            metavar="FILE",
+            help="Names or row numbers of the classes to add. [default: all that are new]",
+        ),
+    ] = None,
+    calibration: Annotated[
+        str,
+        typer.Option(
+            "--calibration",
+            metavar="none|FLOAT",
+            help="Offset added to the new rows' biases, so that new classes are answered more "
+            "often. Trained classes win most contests without one.",
+        ),
+    ] = "none",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="NEW",
+            help="The checkpoint to write; its suffix chooses the format. "
+            "[default: NAME.injected.SUFFIX in this folder]",
+        ),
+    ] = None,
+    remove: Annotated[
+        bool,
+        typer.Option("--remove", help="Take all injected rows off --weights instead."),
+    ] = False,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
+) -> None:
+    """Write the checkpoint with rows for the new classes; old rows and all else stay as they are.
+
+    Example: icis inject --out resnet50_plus.pt
+    """
+    output = Output.of("inject", json=json, quiet=quiet, no_progress=no_progress)
+    gamma = _gamma(calibration)
+    from icis_cli import Injector, expand, open_checkpoint, read_descriptors
+    from icis_cli import remove as remove_rows
+
+    if remove:
+        if weights is None:
+            raise UsageError("--remove needs --weights: the checkpoint to take rows off")
+        checkpoint = open_checkpoint(weights)
+        output.note(checkpoint.notes)
+        _finish(
+            output, remove_rows(checkpoint), out or _beside(weights, "original"), force, dry_run
+        )
+        return
+    loaded = Injector.load(injector)
+    checkpoint = open_checkpoint(Path(loaded.source.path) if weights is None else weights)
+    output.note(checkpoint.notes)
+    table = None if attrs is None else read_descriptors(attrs, classes)
+    chosen = options.lines_of(unseen)
+    expansion = expand(
+        checkpoint, loaded, table, unseen=None if chosen is None else tuple(chosen), gamma=gamma
+    )
+    _finish(output, expansion, out or _beside(checkpoint.path, "injected"), force, dry_run)
+
+
+def _gamma(calibration: str) -> float:
+    """Return the offset that ``--calibration`` asks for."""
+    if calibration == "none":
+        return 0.0
+    try:
+        gamma = float(calibration)
+    except ValueError:
+        gamma = math.nan
+    if not math.isfinite(gamma):
+        raise UsageError(f"--calibration {calibration}: expected 'none' or a number")
+    return gamma
+
+
+def _beside(path: Path, what: str) -> Path:
+    """Return the default output, in the working folder: ``NAME.injected.SUFFIX``."""
+    return Path(f"{path.stem}.{what}{path.suffix}")
+
+
+def _finish(output: Output, expansion: Expansion, out: Path, force: bool, dry_run: bool) -> None:
+    """Write what was planned and print the result."""
+    output.note(expansion.notes)
+    output.warn(expansion.warnings)
+    expansion.check_outputs(out, force=force)
+    files = [str(path) for path in expansion.outputs(out)]
+    before, after = len(expansion.head.weight), len(expansion.class_names)
+    gamma = expansion.record.rounds[-1].calibration if expansion.record is not None else None
+    if not dry_run:
+        expansion.write(out, force=force)
+    verb = "would write" if dry_run else "wrote"
+    output.result(
+        f"{verb} {out}: {expansion.head.key} with {before} -> {after} rows",
+        str(out),
+        {
+            "out": str(out),
+            "files": files,
+            "dry_run": dry_run,
+            "head": expansion.head.key,
+            "rows_before": before,
+            "rows_after": after,
+            "classes": list(expansion.class_names[before:]),
+            "calibration": gamma,
+        },
+    )
+    if gamma == 0 and not dry_run:
+        output.say(
+            "no offset was added: trained classes will win most contests against the new ones. "
+            "icis eval shows the offset that suits labelled samples best; set it with --calibration"
+        )

@@ -1,0 +1,136 @@
+"""What a command prints: its result on stdout, everything else on stderr.
+
+A command makes one :class:`Output` and hands it a result in three forms; which one is shown is
+decided here alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from icis_cli.errors import IcisError, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where and how a command speaks.
+
+    Attributes:
+        command: its name.
+        mode: ``"human"``, ``"json"`` (one object) or ``"quiet"`` (the result in one line).
+        progress: whether progress bars are wanted; they need a terminal, too.
+
+    """
+
+    command: str
+    mode: str
+    progress: bool
+
+    @classmethod
+    def of(cls, command: str, *, json: bool, quiet: bool, no_progress: bool) -> Output:
+        """Choose the mode from the options that every command has."""
+        mode = "json" if json else "quiet" if quiet else "human"
+        return cls(command, mode, progress=not (no_progress or quiet) and sys.stderr.isatty())
+
+    def say(self, what: RenderableType) -> None:
+        """Tell a person what goes on (stderr); silent unless in human mode."""
+        if self.mode == "human":
+            stderr_console().print(what)
+
+    def note(self, notes: Iterable[str]) -> None:
+        """Tell a person what they may want to check (stderr)."""
+        for text in notes:
+            if self.mode == "human":
+                _line(f"note: {printable(text)}")
+
+    def warn(self, warnings: Iterable[str]) -> None:
+        """Tell what is probably wrong (stderr), in every mode."""
+        for text in warnings:
+            _line(f"warning: {printable(text)}")
+
+    def result(self, human: RenderableType, quiet: str, data: Mapping[str, Any]) -> None:
+        """Print the result (stdout) in the form that was asked for."""
+        if self.mode == "json":
+            print_json({"schema_version": SCHEMA_VERSION, "command": self.command, **data})
+        elif self.mode == "quiet":
+            print(printable(quiet))
+        else:
+            stdout_console().print(human)
+
+    @contextmanager
+    def bar(self, what: str, unit: str) -> Iterator[ProgressBar | None]:
+        """Show a progress bar on stderr while the block runs, if one is wanted."""
+        if not self.progress:
+            yield None
+            return
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]} {task.fields[detail]}"),
+            TimeRemainingColumn(compact=True),
+        )
+        with Progress(*columns, console=stderr_console(), transient=True) as progress:
+            yield ProgressBar(progress, progress.add_task(what, unit=unit, detail="", total=None))
+
+
+@dataclass(frozen=True)
+class ProgressBar:
+    """A running progress bar."""
+
+    progress: Any
+    task: Any
+
+    def show(self, done: int, total: int, detail: str = "") -> None:
+        """Say how far things are."""
+        self.progress.update(self.task, completed=done, total=total, detail=detail)
+
+
+def stdout_console() -> Console:
+    """Return a console on stdout; colours only on a terminal, and never with NO_COLOR."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, soft_wrap=False)
+
+
+def stderr_console() -> Console:
+    """Return a console on stderr."""
+    from rich.console import Console
+
+    return Console(file=sys.stderr, highlight=False)
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """Print one JSON object on stdout; never NaN, which is no JSON."""
+    print(json.dumps(content, allow_nan=False, ensure_ascii=False))
+
+
+def print_error(error: IcisError, *, as_json: bool) -> None:
+    """Print an error as one line on stderr, and as the JSON result where that was asked for."""
+    _line(f"icis: error: {error.message}" + (f" - {error.hint}" if error.hint else ""))
+    if as_json:
+        kind = type(error).__name__
+        content = {"type": kind, "message": error.message, "hint": error.hint}
+        print_json({"schema_version": SCHEMA_VERSION, "error": content})
+
+
+def _line(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,108 @@
+"""The options of ``icis fit`` that change a recipe, ablations included, and the method they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from icis_cli.errors import UsageError
+
+_PANEL = "Changes to the recipe (each defaults to the recipe's own value)"
+
+Hidden = Annotated[
+    int | None,
+    typer.Option("--hidden", min=1, help="Width of both encoders.", rich_help_panel=_PANEL),
+]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", min=1, help="Epochs at most.", rich_help_panel=_PANEL)
+]
+Lr = Annotated[float | None, typer.Option("--lr", help="Step size.", rich_help_panel=_PANEL)]
+Batch = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, help="Classes per step.", rich_help_panel=_PANEL),
+]
+Loss = Annotated[
+    str | None,
+    typer.Option("--loss", metavar="cosine|squared", help="Distance.", rich_help_panel=_PANEL),
+]
+Inputs = Annotated[
+    str | None,
+    typer.Option(
+        "--inputs",
+        metavar="as-given|unit|centred",
+        help="How descriptors go in; unit: divided by their norm (for word vectors).",
+        rich_help_panel=_PANEL,
+    ),
+]
+Without = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--without",
+        metavar="unseen|a-a|w-w|w-a",
+        help="Leave out the unseen descriptors, or one reconstruction (a: descriptor, w: row).",
+        rich_help_panel=_PANEL,
+    ),
+]
+
+
+def method_of(
+    name: str,
+    recipe: str,
+    hidden: int | None,
+    epochs: int | None,
+    lr: float | None,
+    batch: int | None,
+    loss: str | None,
+    inputs: str | None,
+    without: list[str] | None,
+) -> Any:
+    """Return the method that the options describe.
+
+    Raises:
+        UsageError: an unknown name, or an option that the method does not have.
+
+    """
+    from icis_cli.methods.icis import Icis
+    from icis_cli.methods.recipes import RECIPES
+    from icis_cli.methods.registry import METHODS
+    from icis_cli.methods.spaces import INPUTS
+
+    kind = METHODS[_one_of("--method", name, METHODS)]
+    chosen = RECIPES[_one_of("--recipe", recipe, RECIPES)]
+    changes: dict[str, Any] = {
+        field: value
+        for field, value in (
+            ("hidden", hidden),
+            ("epochs", epochs),
+            ("lr", lr),
+            ("batch", batch),
+            ("loss", loss and _one_of("--loss", loss, ("cosine", "squared"))),
+            ("inputs", inputs and _one_of("--inputs", inputs, INPUTS)),
+        )
+        if value is not None
+    }
+    if not issubclass(kind, Icis):
+        if changes or without or recipe != "default":
+            raise UsageError(f"--method {name} has no recipe to change", "leave these options out")
+        return kind()
+    if lr is not None and not 0 < lr < float("inf"):
+        raise UsageError(f"--lr {lr}: expected a positive number")
+    if epochs is not None:
+        changes["min_steps"] = 0
+    terms = list(kind().recipe.terms)
+    for part in without or ():
+        _one_of("--without", part, ("unseen", "a-a", "w-w", "w-a"))
+        if part == "unseen":
+            changes["unseen"] = "ignored"
+        elif part in terms:
+            terms.remove(part)  # type: ignore[arg-type]
+    return kind(replace(chosen, terms=tuple(terms), **changes))
+
+
+def _one_of(option: str, value: str, choices: Mapping[str, Any] | tuple[str, ...]) -> str:
+    if value not in choices:
+        raise UsageError(f"{option} {value}: expected one of {', '.join(choices)}")
+    return value

@@ -1,0 +1,1 @@
+"""Class descriptors: readers for each file format, names, and alignment with a head."""

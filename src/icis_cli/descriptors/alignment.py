@@ -1,0 +1,248 @@
+"""Aligned classes: which descriptor belongs to which row of the head, and which classes are new.
+
+This is where a mistake would be silent and fatal, so everything that was understood is kept in
+words (``how``, ``notes``, ``warnings``) for the commands to print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from icis_cli.arrays import FloatArray
+from icis_cli.descriptors.base import Descriptors
+from icis_cli.descriptors.names import match_names
+from icis_cli.descriptors.plausibility import agreement_warning
+from icis_cli.errors import AlignmentError
+
+
+@dataclass(frozen=True)
+class AlignedClasses:
+    """Seen classes in head-row order, and unseen classes in the order of their descriptors.
+
+    Attributes:
+        seen: (K, d) descriptors; row k describes row k of the head.
+        unseen: (U, d) descriptors of the classes to add.
+        seen_names, unseen_names: K and U names; ``class_<descriptor row>`` where none are known.
+        seen_rows, unseen_rows: descriptor row numbers, 0-based; a file of new classes counts on
+            from the end of the first.
+        how: how head rows and descriptor rows were matched, for people.
+        sources: the descriptor files.
+        notes: what a person may want to check.
+        warnings: what is probably wrong.
+
+    """
+
+    seen: FloatArray
+    unseen: FloatArray
+    seen_names: tuple[str, ...]
+    unseen_names: tuple[str, ...]
+    seen_rows: tuple[int, ...]
+    unseen_rows: tuple[int, ...]
+    how: str
+    sources: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def align(
+    head_rows: FloatArray,
+    descriptors: Descriptors,
+    unseen_descriptors: Descriptors | None = None,
+    *,
+    head_names: Sequence[str] | None = None,
+    seen: Sequence[str] | None = None,
+    unseen: Sequence[str] | None = None,
+) -> AlignedClasses:
+    """Match descriptor rows with head rows and tell which classes are new.
+
+    Args:
+        head_rows: (K, P) rows of the head.
+        descriptors: of seen and new classes, or of the seen ones alone where
+            ``unseen_descriptors`` is given.
+        unseen_descriptors: of the new classes, with the same columns.
+        head_names: K class names of the head's rows, where the checkpoint tells.
+        seen: names or 0-based descriptor row numbers, one per head row, in head-row order.
+            Default: by name where ``head_names`` are known, else the first K rows.
+        unseen: names or row numbers of the classes to add. Default: all that are not seen.
+
+    Raises:
+        AlignmentError: fewer descriptors than head rows, names that match nothing or twice, no
+            new class, fewer than two seen classes.
+
+    """
+    count = len(head_rows)
+    if count < 2:
+        raise AlignmentError(
+            "the head has 1 row, expected at least 2: one class teaches nothing about others"
+        )
+    table = _joined(descriptors, unseen_descriptors)
+    available = len(descriptors.values)
+    if available < count:
+        raise AlignmentError(
+            f"{descriptors.path} describes {available} classes, but the head has {count} rows",
+            "every class of the head needs a descriptor",
+        )
+    notes: list[str] = []
+    warnings = [*descriptors.warnings, *(unseen_descriptors.warnings if unseen_descriptors else ())]
+    seen_rows, how = _seen_rows(descriptors, count, head_names, seen, notes)
+    start = 0 if unseen_descriptors is None else available
+    if unseen is None:
+        taken = set(seen_rows)
+        unseen_rows = tuple(r for r in range(start, len(table.values)) if r not in taken)
+    else:
+        unseen_rows = rows_of(table, unseen, "--unseen", notes)
+    _check_disjoint(table, seen_rows, unseen_rows)
+    if not unseen_rows:
+        raise AlignmentError(
+            f"no class is new: {descriptors.path} describes only the {count} classes of the head",
+            "add descriptors of the new classes to it, or give them as --unseen-attrs",
+        )
+    doubt = agreement_warning(table.values[list(seen_rows)], head_rows)
+    if doubt:
+        warnings.append(doubt)
+    return AlignedClasses(
+        table.values[list(seen_rows)],
+        table.values[list(unseen_rows)],
+        _names(table, seen_rows, head_names),
+        _names(table, unseen_rows, None),
+        seen_rows,
+        unseen_rows,
+        how,
+        (descriptors.path,) + (() if unseen_descriptors is None else (unseen_descriptors.path,)),
+        tuple(notes),
+        tuple(warnings),
+    )
+
+
+def _joined(first: Descriptors, second: Descriptors | None) -> Descriptors:
+    """Stack two files of descriptors, the second after the first."""
+    if second is None:
+        return first
+    if first.values.shape[1] != second.values.shape[1]:
+        raise AlignmentError(
+            f"{second.path} has {second.values.shape[1]} columns, but {first.path} has "
+            f"{first.values.shape[1]}",
+            "seen and new classes must be described by the same attributes",
+        )
+    if first.columns and second.columns and first.columns != second.columns:
+        odd = next(
+            pair for pair in zip(first.columns, second.columns, strict=True) if len({*pair}) > 1
+        )
+        raise AlignmentError(
+            f"{second.path} has the column {odd[1]!r} where {first.path} has {odd[0]!r}",
+            "put the columns of both files in the same order",
+        )
+    names: tuple[str, ...] | None = None
+    if first.names is not None or second.names is not None:
+        names = _names(first, range(len(first.values)), None) + tuple(
+            second.names
+            or (f"class_{len(first.values) + row}" for row in range(len(second.values)))
+        )
+        both = set(names[: len(first.values)]) & set(names[len(first.values) :])
+        if both:
+            raise AlignmentError(
+                f"class {sorted(both)[0]!r} is in both {first.path} and {second.path}",
+                "a class is either seen or new",
+            )
+    return Descriptors(np.concatenate([first.values, second.values]), names, second.path)
+
+
+def _seen_rows(
+    descriptors: Descriptors,
+    count: int,
+    head_names: Sequence[str] | None,
+    seen: Sequence[str] | None,
+    notes: list[str],
+) -> tuple[tuple[int, ...], str]:
+    if seen is not None:
+        if len(seen) != count:
+            raise AlignmentError(
+                f"--seen lists {len(seen)} classes, but the head has {count} rows",
+                "one entry per head row, in head-row order",
+            )
+        rows = rows_of(descriptors, seen, "--seen", notes)
+        return rows, "by --seen"
+    if head_names is not None and len(head_names) == count and descriptors.names is not None:
+        match = match_names(head_names, descriptors.names, str(descriptors.path))
+        notes.extend(_inexact(match.inexact))
+        return match.rows, "by name"
+    if len(descriptors.values) > count or descriptors.names is not None:
+        notes.append(
+            f"matched by position: the first {count} descriptors are taken for the head's rows, in "
+            "that order; if that is not so, list the head's classes in a file and pass --seen"
+        )
+    return tuple(range(count)), "by position"
+
+
+def rows_of(
+    table: Descriptors, entries: Sequence[str], option: str, notes: list[str]
+) -> tuple[int, ...]:
+    """Turn names, or 0-based row numbers, into row numbers.
+
+    Args:
+        table: the descriptors they refer to.
+        entries: what a list file holds; numbers unless one of them is a class name.
+        option: the option that named the file, for messages.
+        notes: inexact matches are added to it.
+
+    Raises:
+        AlignmentError: an entry is not there, or there twice.
+
+    """
+    named = table.names is not None and not set(entries).isdisjoint(table.names)
+    if not named and all(entry.isdecimal() and entry.isascii() for entry in entries):
+        rows = tuple(int(entry) for entry in entries)
+        if max(rows) >= len(table.values):
+            raise AlignmentError(
+                f"{option}: there is no descriptor row {max(rows)}, "
+                f"only 0 to {len(table.values) - 1}"
+            )
+        if len(set(rows)) != len(rows):
+            twice = next(row for row in rows if rows.count(row) > 1)
+            raise AlignmentError(f"{option} lists descriptor row {twice} twice")
+        return rows
+    if table.names is None:
+        raise AlignmentError(
+            f"{option} lists names (first {entries[0]!r}), but {table.path} has no class names",
+            "give them with --classes, or list 0-based row numbers",
+        )
+    if len(set(entries)) != len(entries):
+        twice_named = next(entry for entry in entries if entries.count(entry) > 1)
+        raise AlignmentError(f"{option} lists {twice_named!r} twice")
+    match = match_names(entries, table.names, str(table.path))
+    notes.extend(_inexact(match.inexact))
+    return match.rows
+
+
+def _inexact(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    if not pairs:
+        return []
+    shown = ", ".join(f"{wanted!r} = {found!r}" for wanted, found in pairs[:10])
+    more = f" and {len(pairs) - 10} more" if len(pairs) > 10 else ""
+    return [f"{len(pairs)} names were matched though not spelt alike: {shown}{more}"]
+
+
+def _check_disjoint(
+    table: Descriptors, seen_rows: Sequence[int], unseen_rows: Sequence[int]
+) -> None:
+    both = set(seen_rows) & set(unseen_rows)
+    if both:
+        raise AlignmentError(
+            f"{table.label(min(both))} is both a class of the head and a new class",
+            "take it out of --unseen, or mend --seen",
+        )
+
+
+def _names(
+    table: Descriptors, rows: Sequence[int], head_names: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return the names of descriptor rows; the head's own names where those are known."""
+    if head_names is not None and len(head_names) == len(rows):
+        return tuple(head_names)
+    if table.names is None:
+        return tuple(f"class_{row}" for row in rows)
+    return tuple(table.names[row] for row in rows)

@@ -1,0 +1,162 @@
+"""What class descriptors are to the rest of the package, and the checks every file goes through."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from icis_cli.arrays import FloatArray
+from icis_cli.errors import DescriptorError
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """One row of numbers per class.
+
+    Attributes:
+        values: (C, d) float32, finite.
+        names: C class names, or None where the file has none.
+        path: where they were read from.
+        columns: d names of the columns, or None.
+        warnings: what is odd but no error, e.g. classes whose descriptors are equal.
+
+    """
+
+    values: FloatArray
+    names: tuple[str, ...] | None
+    path: Path
+    columns: tuple[str, ...] | None = None
+    warnings: tuple[str, ...] = ()
+
+    def label(self, row: int) -> str:
+        """Return what to call a row in messages: its name, or its number."""
+        return f"row {row}" if self.names is None else self.names[row]
+
+
+def checked(
+    path: Path,
+    values: object,
+    names: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+) -> Descriptors:
+    """Check what a reader found and make :class:`Descriptors` of it.
+
+    Raises:
+        DescriptorError: not a numeric matrix, fewer than 2 columns, NaN or infinity, rows of
+            zeros, columns that are all constant, or names that do not fit or occur twice.
+
+    """
+    try:
+        matrix = np.asarray(values)
+    except ValueError:
+        raise DescriptorError(path, "rows differ in length, expected a matrix") from None
+    if matrix.dtype.kind not in "fiub" or matrix.ndim != 2:
+        raise DescriptorError(
+            path,
+            f"expected a matrix of numbers (classes, attributes), found shape {matrix.shape} "
+            f"of {matrix.dtype}",
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        matrix = np.ascontiguousarray(matrix, dtype=np.float32)
+    count, width = matrix.shape
+    if names is not None:
+        check_names(path, names, count)
+    found = Descriptors(
+        matrix,
+        None if names is None else tuple(names),
+        path,
+        tuple(columns) if columns is not None and len(columns) == width else None,
+    )
+    if count == 0:
+        raise DescriptorError(path, "holds no descriptor row")
+    if width < 2:
+        raise DescriptorError(
+            path,
+            f"a descriptor has {width} number(s), expected at least 2",
+            "one number cannot tell classes apart: add attributes, or use text embeddings",
+        )
+    _check_values(found)
+    return Descriptors(found.values, found.names, path, found.columns, tuple(_warnings(found)))
+
+
+def check_names(path: Path, names: Sequence[str], count: int) -> None:
+    """Check that there is one name per row, none empty and none twice.
+
+    Raises:
+        DescriptorError: naming ``path``.
+
+    """
+    if len(names) != count:
+        raise DescriptorError(
+            path, f"{len(names)} class names for {count} descriptor rows", "one name per row"
+        )
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise DescriptorError(
+            path, f"class name {twice[0]!r} occurs {names.count(twice[0])} times, expected once"
+        )
+    if any(not name for name in names):
+        raise DescriptorError(path, f"row {names.index('')} has an empty class name")
+
+
+def _check_values(found: Descriptors) -> None:
+    bad = np.argwhere(~np.isfinite(found.values))
+    if len(bad):
+        row, column = (int(i) for i in bad[0])
+        raise DescriptorError(
+            found.path,
+            f"{found.label(row)!s}, column {_column(found, column)}: NaN or infinite (and "
+            f"{len(bad) - 1} more such values), expected finite float32 numbers",
+            "fill in or remove missing values",
+        )
+    zero = np.flatnonzero(~found.values.any(axis=1))
+    if len(zero):
+        raise DescriptorError(
+            found.path,
+            f"{len(zero)} descriptor row(s) are all zero: {_listed(found, zero)}",
+            "a class without attributes cannot be learned: describe it or remove it",
+        )
+    if len(found.values) > 1 and not np.ptp(found.values, axis=0).any():
+        raise DescriptorError(
+            found.path,
+            f"all {len(found.values)} descriptors are equal (every column is constant)",
+            "descriptors must tell the classes apart",
+        )
+
+
+def _column(found: Descriptors, column: int) -> str:
+    return str(column) if found.columns is None else repr(found.columns[column])
+
+
+def _listed(found: Descriptors, rows: Sequence[int] | np.ndarray, most: int = 5) -> str:
+    more = f" and {len(rows) - most} more" if len(rows) > most else ""
+    return ", ".join(found.label(int(row)) for row in rows[:most]) + more
+
+
+def _warnings(found: Descriptors) -> list[str]:
+    """Say what is odd but no error: constant columns, equal descriptors."""
+    warnings = []
+    constant = np.flatnonzero(np.ptp(found.values, axis=0) == 0) if len(found.values) > 1 else ()
+    if len(constant):
+        shown = ", ".join(_column(found, int(c)) for c in constant[:5])
+        more = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
+        warnings.append(
+            f"{found.path}: {len(constant)} of {found.values.shape[1]} columns are constant and "
+            f"tell no classes apart: {shown}{more}"
+        )
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for row, values in enumerate(found.values):
+        groups[values.tobytes()].append(row)
+    equal = [rows for rows in groups.values() if len(rows) > 1]
+    if equal:
+        shown = "; ".join(" = ".join(found.label(r) for r in rows[:4]) for rows in equal[:5])
+        more = f" and {len(equal) - 5} more groups" if len(equal) > 5 else ""
+        warnings.append(
+            f"{found.path}: descriptors are equal, so these classes will get equal rows: "
+            f"{shown}{more}"
+        )
+    return warnings

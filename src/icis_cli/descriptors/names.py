@@ -1,0 +1,88 @@
+"""Matching class names from two sources: exactly, else up to case, separators and numbering."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from icis_cli.errors import AlignmentError
+
+_NUMBERING = re.compile(r"^\d+\s*[.)_-]\s*(?=\D)")
+_SEPARATORS = re.compile(r"[\s_+\-]+")
+
+
+@dataclass(frozen=True)
+class Match:
+    """Where each wanted name was found.
+
+    Attributes:
+        rows: position in the available names, one per wanted name.
+        inexact: (wanted, found) pairs that are not letter for letter the same.
+
+    """
+
+    rows: tuple[int, ...]
+    inexact: tuple[tuple[str, str], ...]
+
+
+def simplified(name: str) -> str:
+    """Return ``name`` without case, numbering (``001.``) and kind of separator."""
+    return _SEPARATORS.sub(" ", _NUMBERING.sub("", name.strip())).strip().casefold()
+
+
+def match_names(wanted: Sequence[str], available: Sequence[str], where: str) -> Match:
+    """Find each of ``wanted`` among ``available``.
+
+    Args:
+        wanted: names to find, each once.
+        available: names to search, each once.
+        where: what ``available`` is, for messages, e.g. ``"attrs.csv"``.
+
+    Raises:
+        AlignmentError: a name is found nowhere, is ambiguous, or two names match one.
+
+    """
+    exact = {name: row for row, name in enumerate(available)}
+    loose: dict[str, list[int]] = defaultdict(list)
+    for row, name in enumerate(available):
+        loose[simplified(name)].append(row)
+    rows: list[int] = []
+    inexact: list[tuple[str, str]] = []
+    missing: list[str] = []
+    taken: dict[int, str] = {}
+    for name in wanted:
+        found = [exact[name]] if name in exact else loose.get(simplified(name), [])
+        if len(found) > 1:
+            choices = ", ".join(repr(available[row]) for row in found[:4])
+            raise AlignmentError(f"class {name!r} matches several names in {where}: {choices}")
+        if not found:
+            missing.append(name)
+            continue
+        row = found[0]
+        if row in taken:
+            raise AlignmentError(
+                f"classes {taken[row]!r} and {name!r} both match {available[row]!r} in {where}",
+                "every class must occur once",
+            )
+        taken[row] = name
+        rows.append(row)
+        if available[row] != name:
+            inexact.append((name, available[row]))
+    if missing:
+        raise AlignmentError(_not_found(missing, len(wanted), available, where), _SPELLING)
+    return Match(tuple(rows), tuple(inexact))
+
+
+_SPELLING = "names may differ in case, '_', '-', '+' and a leading '001.', in nothing else"
+
+
+def _not_found(missing: list[str], count: int, available: Sequence[str], where: str) -> str:
+    near = difflib.get_close_matches(missing[0], available, n=1, cutoff=0.6)
+    suggestion = f" (did you mean {near[0]!r}?)" if near else ""
+    return (
+        f"{len(missing)} of {count} class names are not in {where}, first {missing[0]!r}"
+        f"{suggestion}; names there are like {', '.join(repr(n) for n in available[:3])}"
+    )

@@ -1,0 +1,102 @@
+"""Every error that icis raises on purpose, and the exit code of each.
+
+    IcisError                    1  bad data, I/O or training failure
+    ├── FileProblem              1  one file is missing, unreadable, or not what was expected
+    │   ├── CheckpointError      1  a checkpoint cannot be read or rewritten
+    │   ├── DescriptorError      1  a descriptor or class-name file is wrong
+    │   ├── InjectorError        1  an injector file is wrong or belongs to another checkpoint
+    │   ├── FeatureError         1  features, labels or images to evaluate on are wrong
+    │   └── OutputError          1  an output exists already or cannot be written
+    ├── HeadError                1  the final linear layer is not there, or not unique
+    ├── AlignmentError           1  descriptor rows and head rows cannot be matched
+    ├── TrainingError            1  training cannot start or did not converge
+    ├── EnvironmentProblem       1  an installed package is missing or broken
+    ├── UsageError               2  options that contradict each other
+    └── QualityGateMissed        3  a result is below what --min-... asked for
+
+A message is one line: which file or option, what was expected, what was found.
+``hint`` is the way out. Neither ever holds a terminal control character.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+
+def printable(text: object) -> str:
+    """Return ``text`` as one line without control characters (they may come from a file)."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text))
+
+
+class IcisError(Exception):
+    """Base of all errors of this package.
+
+    Attributes:
+        message: one line that says what is wrong.
+        hint: one line that says what to do, or ``""``.
+
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message = printable(message)
+        self.hint = printable(hint)
+        super().__init__(self.message)
+
+
+class FileProblem(IcisError):
+    """One file is the cause; the message starts with its path."""
+
+    def __init__(self, path: Path | str, problem: str, hint: str = "") -> None:
+        self.path = Path(path)
+        super().__init__(f"{path}: {problem}", hint)
+
+
+class CheckpointError(FileProblem):
+    """A checkpoint cannot be read or rewritten."""
+
+
+class DescriptorError(FileProblem):
+    """A descriptor or class-name file is wrong."""
+
+
+class InjectorError(FileProblem):
+    """An injector file is wrong, or belongs to another checkpoint."""
+
+
+class FeatureError(FileProblem):
+    """Features, labels or images to evaluate on are wrong."""
+
+
+class OutputError(FileProblem):
+    """An output exists already or cannot be written."""
+
+
+class HeadError(IcisError):
+    """The final linear layer is not there, or not unique."""
+
+
+class AlignmentError(IcisError):
+    """Descriptor rows and head rows cannot be matched."""
+
+
+class TrainingError(IcisError):
+    """Training cannot start, or it diverged."""
+
+
+class EnvironmentProblem(IcisError):
+    """An installed package is missing or broken."""
+
+
+class UsageError(IcisError):
+    """Options that contradict each other."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class QualityGateMissed(IcisError):
+    """A result is below what ``--min-harmonic`` or ``--min-zsl`` asked for."""
+
+    exit_code: ClassVar[int] = 3

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, features, images, and comparison with known rows. Changes no checkpoint."""

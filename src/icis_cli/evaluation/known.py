@@ -1,0 +1,123 @@
+"""What is known about the rows of a head that is evaluated: names, and which are new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from icis_cli.checkpoint.base import Checkpoint
+from icis_cli.checkpoint.head import Head, find_head
+from icis_cli.descriptors.names import match_names
+from icis_cli.errors import AlignmentError, InjectorError
+from icis_cli.evaluation.features import LabelMap
+from icis_cli.injection.injector import Injector
+from icis_cli.injection.record import find_record
+
+
+@dataclass(frozen=True)
+class KnownHead:
+    """A head whose rows have names, seen classes first.
+
+    Attributes:
+        head: the head.
+        names: K+U class names.
+        seen_classes: K.
+        descriptor_rows: K+U descriptor row numbers, or None where those are not known.
+
+    """
+
+    head: Head
+    names: tuple[str, ...]
+    seen_classes: int
+    descriptor_rows: tuple[int, ...] | None
+
+    @property
+    def label_map(self) -> LabelMap:
+        """How the labels of samples turn into rows of this head."""
+        return LabelMap(self.names, self.descriptor_rows)
+
+
+def known_head(
+    checkpoint: Checkpoint,
+    injector: Injector | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    unseen: Sequence[str] | None = None,
+    head_key: str | None = None,
+) -> KnownHead:
+    """Find the head of an expanded checkpoint and the names of its rows.
+
+    Args:
+        checkpoint: the expanded checkpoint.
+        injector: the one it was expanded with; needed only where the checkpoint has no record.
+        names: class names of all rows, in order, instead.
+        unseen: with ``names``: which of them are new; they must be the last rows.
+        head_key: the head, where it cannot be found.
+
+    Raises:
+        AlignmentError: the names do not fit the head, or nothing tells which rows are new.
+        InjectorError: the injector does not fit the head.
+
+    """
+    record = find_record(checkpoint)
+    if names is not None:
+        head = find_head(checkpoint, head_key or (record.head if record else None))
+        return _by_names(checkpoint, head, names, unseen, record.seen if record else None)
+    if record is not None:
+        head = find_head(checkpoint, head_key or record.head)
+        if len(record.class_names) != len(head.weight):
+            raise AlignmentError(
+                f"{checkpoint.path}: its head has {len(head.weight)} rows, but its record lists "
+                f"{len(record.class_names)} classes",
+                "the record belongs to another file: pass --classes and --unseen",
+            )
+        return KnownHead(head, record.class_names, record.seen, record.descriptor_rows)
+    if injector is None:
+        raise AlignmentError(
+            f"{checkpoint.path} does not say which classes its rows are",
+            "pass --injector, or --classes with the names of all rows and --unseen with the new",
+        )
+    head = find_head(checkpoint, head_key or injector.source.head)
+    class_names = injector.seen_names + injector.unseen_names
+    if len(class_names) != len(head.weight):
+        raise InjectorError(
+            checkpoint.path,
+            f"its head has {len(head.weight)} rows, but the injector knows {len(class_names)} "
+            "classes",
+            "pass --classes with the names of all rows and --unseen with the new ones",
+        )
+    return KnownHead(
+        head, class_names, len(injector.seen_names), injector.seen_rows + injector.unseen_rows
+    )
+
+
+def _by_names(
+    checkpoint: Checkpoint,
+    head: Head,
+    names: Sequence[str],
+    unseen: Sequence[str] | None,
+    seen_classes: int | None,
+) -> KnownHead:
+    total = len(head.weight)
+    if len(names) != total:
+        raise AlignmentError(
+            f"--classes lists {len(names)} names, but the head of {checkpoint.path} has {total} "
+            "rows",
+            "one name per row, in row order",
+        )
+    if len(set(names)) != total:
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise AlignmentError(f"--classes lists {twice!r} twice")
+    if unseen is not None:
+        new = match_names(unseen, names, "--classes").rows
+        seen_classes = total - len(set(new))
+        if sorted(set(new)) != list(range(seen_classes, total)):
+            raise AlignmentError(
+                "the classes listed by --unseen are not the last rows of the head",
+                "injected rows come last: check the order of --classes",
+            )
+    if seen_classes is None:
+        raise AlignmentError(
+            "nothing tells which classes are new", "list them in a file and pass --unseen"
+        )
+    return KnownHead(head, tuple(names), seen_classes, None)

@@ -1,0 +1,279 @@
+"""Expansion: a checkpoint with rows appended to its head, or with injected rows taken off again.
+
+Planning reads and computes; only :meth:`Expansion.write` touches the disk. Old rows are copied as
+bytes, never decoded and encoded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from icis_cli.arrays import FloatArray, encode
+from icis_cli.checkpoint.base import Checkpoint, Edit, Extras, TensorInfo
+from icis_cli.checkpoint.head import Head, find_head
+from icis_cli.checkpoint.registry import container_for
+from icis_cli.descriptors.base import Descriptors
+from icis_cli.errors import CheckpointError, HeadError, InjectorError, OutputError, TrainingError
+from icis_cli.files import appearing_together, require_writable, sha256_of
+from icis_cli.injection.injector import Injector, head_digest
+from icis_cli.injection.record import METADATA_KEY, Record, Round, find_record, side_file
+from icis_cli.injection.targets import NewClasses, new_classes
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """A new checkpoint, ready to be written.
+
+    Attributes:
+        checkpoint: the one it is made from.
+        head: its head before.
+        edits: the tensors that change.
+        record: what the new checkpoint will say about itself; None after a removal.
+        class_names: of all rows of the new head, in order.
+        rows: (U, P) float32 joined rows that are added; (0, P) for a removal.
+        notes: what a person may want to check.
+        warnings: what is odd about the descriptors.
+
+    """
+
+    checkpoint: Checkpoint
+    head: Head
+    edits: Mapping[str, Edit]
+    record: Record | None
+    class_names: tuple[str, ...]
+    rows: FloatArray
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def outputs(self, out: Path) -> tuple[Path, ...]:
+        """Return the files that :meth:`write` makes, the checkpoint last."""
+        return (out,) if self.record is None else (side_file(out), out)
+
+    def check_outputs(self, out: Path, *, force: bool) -> None:
+        """Refuse what :meth:`write` would refuse, before any work is done.
+
+        Raises:
+            OutputError: with the way out.
+
+        """
+        container_for(out, self.checkpoint)
+        for path in self.outputs(out):
+            require_writable(path, force=force, inputs=(self.checkpoint.path,))
+
+    def write(self, out: Path | str, *, force: bool = False) -> tuple[Path, ...]:
+        """Write the checkpoint, and beside it its record; both appear whole or not at all.
+
+        Args:
+            out: the new checkpoint. Its suffix chooses the container; the same suffix as the
+                input keeps everything else bit-identical.
+            force: replace existing files.
+
+        Returns:
+            The files written, the checkpoint last.
+
+        Raises:
+            OutputError: an output exists, is the input, or cannot be written.
+            CheckpointError: the input changed or vanished meanwhile.
+
+        """
+        out = Path(out)
+        self.check_outputs(out, force=force)
+        container = container_for(out, self.checkpoint)
+        metadata = {k: v for k, v in self.checkpoint.metadata.items() if k != METADATA_KEY}
+        if self.record is not None:
+            metadata[METADATA_KEY] = self.record.to_json()
+        extras = Extras(metadata, self.class_names)
+        paths = self.outputs(out)
+        with appearing_together(paths, force=force) as streams:
+            if self.record is not None:
+                streams[paths[0]].write(self.record.to_json().encode() + b"\n")
+            try:
+                if container is type(self.checkpoint):
+                    self.checkpoint.write_copy(streams[out], self.edits, extras)
+                else:
+                    container.write_converted(streams[out], self.checkpoint, self.edits, extras)
+            except EOFError as error:
+                raise CheckpointError(self.checkpoint.path, str(error)) from None
+            except RuntimeError as error:  # torch's zip writer reports a full disk so
+                raise OutputError(out, f"cannot be written ({error})") from None
+        return paths
+
+
+def expand(
+    checkpoint: Checkpoint,
+    injector: Injector,
+    descriptors: Descriptors | None = None,
+    *,
+    unseen: tuple[str, ...] | None = None,
+    gamma: float = 0.0,
+) -> Expansion:
+    """Plan a checkpoint with rows for new classes.
+
+    Args:
+        checkpoint: the one the injector was fitted on, or one with the same head.
+        injector: a fitted method.
+        descriptors: of other or more new classes than ``fit`` saw; None for those it saw.
+        unseen: names or row numbers of ``descriptors`` to inject; None for all that are not seen.
+        gamma: offset added to the new rows' biases, in logits: raises every new class alike.
+
+    Raises:
+        InjectorError: it belongs to another head.
+        HeadError: an offset for a head without bias, or a class that is there already.
+        TrainingError: a predicted row is not finite or does not fit the head's dtype.
+
+    """
+    head = find_head(checkpoint, injector.source.head)
+    record = find_record(checkpoint)
+    if record is not None and len(record.class_names) != len(head.weight):
+        raise CheckpointError(
+            checkpoint.path,
+            f"its head has {len(head.weight)} rows, but its record lists "
+            f"{len(record.class_names)} classes",
+            "the record belongs to another file: remove the .icis.json beside it",
+        )
+    _check_belongs(checkpoint, head, injector, record)
+    if gamma and head.bias is None:
+        raise HeadError(
+            f"{checkpoint.path}: the head {head.key!r} has no bias, so an offset has no place in it",
+            "pass --calibration none",
+        )
+    classes = new_classes(injector, descriptors, unseen)
+    known = record.class_names if record is not None else injector.seen_names
+    _check_new(known, classes.names)
+    rows = _predicted(injector, classes, gamma if head.bias is not None else 0.0)
+    weights_sha256 = sha256_of(checkpoint.path)
+    this_round = Round(
+        classes=len(rows),
+        descriptor_rows=classes.rows,
+        method=injector.method,
+        settings=injector.settings,
+        seed=injector.seed,
+        calibration=float(gamma),
+        injector_sha256=injector.digest,
+        weights_sha256=weights_sha256,
+        descriptors=classes.sources,
+    )
+    if record is None:
+        record = Record(
+            head.key, injector.seen_names, len(head.weight), injector.seen_rows, weights_sha256, ()
+        )
+    names = (*record.class_names, *classes.names)
+    return Expansion(
+        checkpoint,
+        head,
+        _appended(checkpoint, head, rows),
+        replace(record, class_names=names, rounds=(*record.rounds, this_round)),
+        names,
+        rows,
+        classes.notes,
+        classes.warnings,
+    )
+
+
+def remove(checkpoint: Checkpoint) -> Expansion:
+    """Plan a checkpoint without any injected row: the original head.
+
+    Raises:
+        CheckpointError: nothing was injected into it, as far as it knows.
+
+    """
+    record = find_record(checkpoint)
+    if record is None:
+        raise CheckpointError(
+            checkpoint.path,
+            "has no record of injected rows (neither in its metadata nor in "
+            f"{side_file(checkpoint.path).name})",
+            "only checkpoints written by icis inject can be taken back",
+        )
+    head = find_head(checkpoint, record.head)
+    if len(head.weight) != len(record.class_names):
+        raise CheckpointError(
+            checkpoint.path,
+            f"its head has {len(head.weight)} rows, but its record lists "
+            f"{len(record.class_names)} classes",
+        )
+    edits = {}
+    for key in _head_tensors(head):
+        info = checkpoint.tensors[key]
+        data = memoryview(checkpoint.raw(key)).cast("B")
+        kept = len(data) // info.shape[0] * record.seen
+        edits[key] = Edit(TensorInfo(info.dtype, (record.seen, *info.shape[1:])), (data[:kept],))
+    return Expansion(
+        checkpoint,
+        head,
+        edits,
+        None,
+        record.class_names[: record.seen],
+        np.empty((0, head.rows.shape[1]), dtype=np.float32),
+    )
+
+
+def _head_tensors(head: Head) -> tuple[str, ...]:
+    return (f"{head.key}.weight",) + (() if head.bias is None else (f"{head.key}.bias",))
+
+
+def _check_belongs(
+    checkpoint: Checkpoint, head: Head, injector: Injector, record: Record | None
+) -> None:
+    """Accept the head that the injector was fitted on, also with rows injected since."""
+    counts = {len(head.weight)}
+    if record is not None:
+        count = record.seen
+        counts.add(count)
+        for part in record.rounds:
+            count += part.classes
+            counts.add(count)
+    for count in counts:
+        bias = None if head.bias is None else head.bias[:count]
+        if head_digest(head.weight[:count], bias) == injector.source.head_sha256:
+            return
+    raise InjectorError(
+        checkpoint.path,
+        f"its head {head.key!r} is not the one that the injector was fitted on "
+        f"({injector.source.path})",
+        "run icis fit again with these weights",
+    )
+
+
+def _check_new(known: tuple[str, ...], names: tuple[str, ...]) -> None:
+    both = [name for name in names if name in set(known)]
+    if both:
+        raise HeadError(
+            f"{len(both)} of the {len(names)} new classes are in the checkpoint already, first "
+            f"{both[0]!r}",
+            "choose others with --unseen, or take them out with icis inject --remove",
+        )
+
+
+def _predicted(injector: Injector, classes: NewClasses, gamma: float) -> FloatArray:
+    rows = injector.predict(classes.descriptors)
+    if gamma:
+        rows = rows.copy()
+        rows[:, -1] += np.float32(gamma)
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(bad):
+        raise TrainingError(
+            f"the predicted row of {classes.names[bad[0]]!r} is not finite",
+            "its descriptor may be far out of the range of the seen ones",
+        )
+    return rows
+
+
+def _appended(checkpoint: Checkpoint, head: Head, rows: FloatArray) -> dict[str, Edit]:
+    """Make the edits that append joined rows (U, P) to weight and bias."""
+    width = head.weight.shape[1]
+    edits = {}
+    for key in _head_tensors(head):
+        info = checkpoint.tensors[key]
+        values = rows[:, :width] if key.endswith(".weight") else rows[:, width]
+        try:
+            new = encode(values, info.dtype)
+        except OverflowError as error:
+            raise TrainingError(f"{checkpoint.path}: {key}: {error}") from None
+        shape = (info.shape[0] + len(rows), *info.shape[1:])
+        edits[key] = Edit(TensorInfo(info.dtype, shape), (checkpoint.raw(key), new))
+    return edits

@@ -1,0 +1,228 @@
+"""The injector: all that ``icis inject`` needs to know, in one safetensors file without pickle.
+
+It holds the fitted method, the unseen descriptors, the class names, and which checkpoint and head
+it belongs to. The text part is sorted JSON under the single metadata key ``icis``, without time
+stamps: same input, same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from icis_cli import __version__
+from icis_cli.arrays import FloatArray
+from icis_cli.checkpoint.head import Head
+from icis_cli.errors import InjectorError
+from icis_cli.files import appearing_together, require_writable, sha256_of
+from icis_cli.methods.base import Predictor, Setting
+from icis_cli.methods.registry import METHODS
+
+SCHEMA_VERSION = 1
+_METADATA_KEY = "icis"
+
+
+def head_digest(weight: FloatArray, bias: FloatArray | None) -> str:
+    """Return a sha256 of the values of a head: rows belong to a head, whatever file it is in."""
+    digest = hashlib.sha256(str(weight.shape).encode())
+    digest.update(np.ascontiguousarray(weight, dtype="<f4"))
+    if bias is not None:
+        digest.update(np.ascontiguousarray(bias, dtype="<f4"))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Source:
+    """The checkpoint that an injector was fitted on.
+
+    Attributes:
+        path: of the checkpoint, relative to the injector's folder.
+        sha256: of the checkpoint file.
+        head: state-dict key of the head.
+        head_sha256: of the head's values, see :func:`head_digest`.
+
+    """
+
+    path: str
+    sha256: str
+    head: str
+    head_sha256: str
+
+
+@dataclass(frozen=True)
+class Injector:
+    """A fitted method with everything it belongs to.
+
+    Attributes:
+        method: name of the method.
+        settings: its hyper-parameters.
+        seed: of its random choices.
+        predictor: the fitted method.
+        seen_descriptors: (K, d).
+        unseen_descriptors: (U, d).
+        seen_names, unseen_names: K and U class names.
+        seen_rows, unseen_rows: K and U descriptor row numbers.
+        source: the checkpoint.
+        descriptors: name and sha256 of each descriptor file.
+        losses: mean loss of every epoch.
+        stopped: why training ended.
+        version: of the package that fitted it.
+        digest: sha256 of the file it was loaded from; ``""`` where there is none.
+
+    """
+
+    method: str
+    settings: Mapping[str, Setting]
+    seed: int
+    predictor: Predictor
+    seen_descriptors: FloatArray
+    unseen_descriptors: FloatArray
+    seen_names: tuple[str, ...]
+    unseen_names: tuple[str, ...]
+    seen_rows: tuple[int, ...]
+    unseen_rows: tuple[int, ...]
+    source: Source
+    descriptors: tuple[tuple[str, str], ...]
+    losses: tuple[float, ...]
+    stopped: str
+    version: str = __version__
+    digest: str = ""
+
+    def predict(self, descriptors: FloatArray) -> FloatArray:
+        """Predict joined rows (M, P) for descriptors (M, d).
+
+        Raises:
+            ValueError: another number of columns than the method was fitted on.
+
+        """
+        expected = self.seen_descriptors.shape[1]
+        if descriptors.shape[1] != expected:
+            raise ValueError(f"{descriptors.shape[1]} columns, expected {expected}")
+        return self.predictor.predict(descriptors)
+
+    def save(self, path: Path | str, *, force: bool = False) -> None:
+        """Write the injector file.
+
+        Raises:
+            OutputError: it exists (without ``force``) or cannot be written.
+
+        """
+        from safetensors.numpy import save
+
+        path = Path(path)
+        require_writable(path, force=force)
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "kind": "injector",
+            "tool": {"name": "icis-cli", "version": self.version},
+            "method": self.method,
+            "settings": dict(self.settings),
+            "seed": self.seed,
+            "seen_names": self.seen_names,
+            "unseen_names": self.unseen_names,
+            "seen_rows": self.seen_rows,
+            "unseen_rows": self.unseen_rows,
+            "source": {
+                **asdict(self.source),
+                "path": os.path.relpath(self.source.path, path.absolute().parent),
+            },
+            "descriptors": self.descriptors,
+            "losses": self.losses,
+            "stopped": self.stopped,
+        }
+        tensors = {
+            **{f"method.{k}": np.ascontiguousarray(v) for k, v in self.predictor.tensors().items()},
+            "descriptors.seen": np.ascontiguousarray(self.seen_descriptors),
+            "descriptors.unseen": np.ascontiguousarray(self.unseen_descriptors),
+        }
+        text = json.dumps(record, sort_keys=True, ensure_ascii=False)
+        with appearing_together((path,), force=force) as streams:
+            streams[path].write(save(tensors, metadata={_METADATA_KEY: text}))
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read an injector file.
+
+        Raises:
+            InjectorError: it is missing, damaged, or no injector.
+
+        """
+        path = Path(path)
+        record, tensors = _read(path)
+        try:
+            if record["kind"] != "injector":
+                raise InjectorError(path, f"is a {record['kind']}, not an injector")
+            if record["schema_version"] > SCHEMA_VERSION:
+                raise InjectorError(
+                    path,
+                    f"was written by a newer icis ({record['tool']['version']})",
+                    "update: pip install --upgrade icis-cli",
+                )
+            method = METHODS[record["method"]]
+            learned = {
+                key.removeprefix("method."): value
+                for key, value in tensors.items()
+                if key.startswith("method.")
+            }
+            source = Source(**record["source"])
+            injector = cls(
+                method=record["method"],
+                settings=record["settings"],
+                seed=int(record["seed"]),
+                predictor=method.predictor.restore(learned, record["settings"]),
+                seen_descriptors=tensors["descriptors.seen"],
+                unseen_descriptors=tensors["descriptors.unseen"],
+                seen_names=tuple(record["seen_names"]),
+                unseen_names=tuple(record["unseen_names"]),
+                seen_rows=tuple(record["seen_rows"]),
+                unseen_rows=tuple(record["unseen_rows"]),
+                source=Source(
+                    str((path.absolute().parent / source.path).resolve()),
+                    source.sha256,
+                    source.head,
+                    source.head_sha256,
+                ),
+                descriptors=tuple((name, digest) for name, digest in record["descriptors"]),
+                losses=tuple(record["losses"]),
+                stopped=str(record["stopped"]),
+                version=str(record["tool"]["version"]),
+                digest=sha256_of(path),
+            )
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise InjectorError(
+                path, f"is damaged or no injector ({error!r})", "make it again with icis fit"
+            ) from None
+        return injector
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise InjectorError(path, "no such file", "run icis fit first, or name it with --injector")
+    try:
+        with safe_open(path, framework="np") as content:
+            text = (content.metadata() or {}).get(_METADATA_KEY)
+            if text is None:
+                raise InjectorError(path, "is a safetensors file, but no injector")
+            record = json.loads(text)
+            tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise InjectorError(
+            path, f"is no readable injector ({error})", "make it again with icis fit"
+        ) from None
+    if not isinstance(record, dict):
+        raise InjectorError(path, "is no injector")
+    return record, tensors
+
+
+def source_of(path: Path, sha256: str, head: Head) -> Source:
+    """Describe the checkpoint at ``path`` that ``head`` was read from."""
+    return Source(str(path.absolute()), sha256, head.key, head_digest(head.weight, head.bias))

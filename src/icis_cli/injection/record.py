@@ -1,0 +1,139 @@
+"""The record: what a checkpoint says about the rows that were injected into it.
+
+It lies as sorted JSON in the safetensors metadata under the single key ``icis`` and in the side
+file ``NEW.icis.json``, without time stamps or folders: same input, same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from icis_cli import __version__
+from icis_cli.checkpoint.base import Checkpoint
+from icis_cli.errors import CheckpointError
+
+SCHEMA_VERSION = 1
+METADATA_KEY = "icis"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One injection.
+
+    Attributes:
+        classes: how many rows it added.
+        descriptor_rows: their descriptor row numbers.
+        method: name of the method, its ``settings`` and ``seed``.
+        calibration: the offset gamma added to the new rows' biases.
+        injector_sha256, weights_sha256: of the files that were read.
+        descriptors: name and sha256 of each descriptor file.
+        version: of the package.
+
+    """
+
+    classes: int
+    descriptor_rows: tuple[int, ...]
+    method: str
+    settings: Mapping[str, Any]
+    seed: int
+    calibration: float
+    injector_sha256: str
+    weights_sha256: str
+    descriptors: tuple[tuple[str, str], ...]
+    version: str = __version__
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything about an expanded checkpoint.
+
+    Attributes:
+        head: state-dict key of the head.
+        class_names: of all rows, in order.
+        seen: number K of rows that were trained; the rest were injected.
+        seen_descriptor_rows: K descriptor row numbers.
+        original_sha256: of the checkpoint before the first injection.
+        rounds: the injections in order.
+
+    """
+
+    head: str
+    class_names: tuple[str, ...]
+    seen: int
+    seen_descriptor_rows: tuple[int, ...]
+    original_sha256: str
+    rounds: tuple[Round, ...]
+
+    @property
+    def descriptor_rows(self) -> tuple[int, ...] | None:
+        """Descriptor row of each head row, or None where rounds used several files."""
+        rows = self.seen_descriptor_rows + tuple(
+            row for part in self.rounds for row in part.descriptor_rows
+        )
+        return rows if len(set(rows)) == len(rows) else None
+
+    def to_json(self) -> str:
+        """Return the record as sorted JSON."""
+        content = {"schema_version": SCHEMA_VERSION, "kind": "expanded checkpoint", **asdict(self)}
+        return json.dumps(content, sort_keys=True, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, path: Path) -> Self:
+        """Read what :meth:`to_json` wrote; ``path`` is for messages.
+
+        Raises:
+            CheckpointError: it is no such record.
+
+        """
+        try:
+            content = json.loads(text)
+            rounds = tuple(
+                Round(
+                    **{
+                        **part,
+                        "descriptor_rows": tuple(part["descriptor_rows"]),
+                        "descriptors": tuple((n, digest) for n, digest in part["descriptors"]),
+                    }
+                )
+                for part in content["rounds"]
+            )
+            record = cls(
+                head=str(content["head"]),
+                class_names=tuple(str(name) for name in content["class_names"]),
+                seen=int(content["seen"]),
+                seen_descriptor_rows=tuple(content["seen_descriptor_rows"]),
+                original_sha256=str(content["original_sha256"]),
+                rounds=rounds,
+            )
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise CheckpointError(path, f"holds a damaged icis record ({error!r})") from None
+        if record.seen + sum(part.classes for part in rounds) != len(record.class_names):
+            raise CheckpointError(path, "holds an icis record that contradicts itself")
+        return record
+
+
+def side_file(path: Path) -> Path:
+    """Return where the record of the checkpoint ``NEW`` lies: ``NEW.icis.json``."""
+    return path.with_name(path.name + ".icis.json")
+
+
+def find_record(checkpoint: Checkpoint) -> Record | None:
+    """Read the record of a checkpoint from its metadata, else from its side file, else None.
+
+    Raises:
+        CheckpointError: there is one, but damaged.
+
+    """
+    if METADATA_KEY in checkpoint.metadata:
+        return Record.from_json(checkpoint.metadata[METADATA_KEY], checkpoint.path)
+    beside = side_file(checkpoint.path)
+    if not beside.is_file():
+        return None
+    try:
+        return Record.from_json(beside.read_text(encoding="utf-8"), beside)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(beside, f"cannot be read ({error})") from None

@@ -1,0 +1,112 @@
+"""ICIS: rows from descriptors by two encoder-decoders, and its ablation, a single network.
+
+Christensen, Mancini, Koepke, Winther, Akata: "Image-free Classifier Injection for Zero-Shot
+Classification", ICCV 2023. Prediction: ``w_u = D_W(E_A(a_u))``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+
+from icis_cli.arrays import FloatArray
+from icis_cli.methods.base import Fitted, Method, Predictor, SeenPairs, Setting, Watch
+from icis_cli.methods.recipes import DEFAULT, Recipe
+from icis_cli.methods.spaces import InputSpace, RowSpace
+from icis_cli.runtime import import_torch
+
+_BLOCK = 4096
+_LAYERS = ("E_A", "D_A", "E_W", "D_W")
+
+
+@dataclass(frozen=True)
+class RowNetwork(Predictor):
+    """Trained networks between an input space and a row space.
+
+    Attributes:
+        inputs: how descriptors go in.
+        rows: how rows come out.
+        layers: ``E_A.weight`` (h, d), ``E_A.bias`` (h,), and so on for ``D_A``, ``E_W``, ``D_W``.
+
+    """
+
+    inputs: InputSpace
+    rows: RowSpace
+    layers: Mapping[str, FloatArray]
+
+    def predict(self, descriptors: FloatArray) -> FloatArray:
+        return np.concatenate(
+            [
+                self._predict_block(descriptors[start : start + _BLOCK])
+                for start in range(0, len(descriptors), _BLOCK)
+            ]
+        )
+
+    def _predict_block(self, descriptors: FloatArray) -> FloatArray:
+        layers = self.layers
+        hidden = self.inputs.enter(descriptors) @ layers["E_A.weight"].T + layers["E_A.bias"]
+        np.maximum(hidden, 0, out=hidden)
+        return self.rows.leave(hidden @ layers["D_W.weight"].T + layers["D_W.bias"])
+
+    def tensors(self) -> Mapping[str, FloatArray]:
+        return {"inputs.middle": self.inputs.middle, **self.rows.tensors(), **self.layers}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, FloatArray], settings: Mapping[str, Setting]) -> Self:
+        layers = {
+            name: tensors[name]
+            for layer in _LAYERS
+            for name in (f"{layer}.weight", f"{layer}.bias")
+        }
+        rows = RowSpace.restore(tensors)
+        hidden, width = layers["E_A.weight"].shape
+        if layers["D_W.weight"].shape[1] != hidden or layers["E_A.bias"].shape != (hidden,):
+            raise ValueError("the layers do not fit together")
+        if tensors["inputs.middle"].shape != (width,):
+            raise ValueError("the input space does not fit the networks")
+        return cls(InputSpace(str(settings["inputs"]), tensors["inputs.middle"]), rows, layers)
+
+
+@dataclass(frozen=True)
+class Icis(Method):
+    """The two encoder-decoders, trained by a recipe."""
+
+    name: ClassVar[str] = "icis"
+    predictor: ClassVar[type[Predictor]] = RowNetwork
+    recipe: Recipe = DEFAULT
+
+    def settings(self) -> Mapping[str, Setting]:
+        return self.recipe.settings()
+
+    def fit(
+        self, pairs: SeenPairs, *, seed: int, device: str = "cpu", watch: Watch | None = None
+    ) -> Fitted:
+        torch = import_torch()  # first, because it explains what is wrong with an installation
+        from icis_cli.methods.networks import EncoderDecoders
+        from icis_cli.methods.training import train
+
+        recipe = self.recipe
+        used = pairs.unseen if recipe.unseen == "used" and "a-a" in recipe.terms else None
+        known = pairs.descriptors if used is None else np.concatenate([pairs.descriptors, used])
+        inputs = InputSpace.of(recipe.inputs, known)
+        rows = RowSpace.as_given(pairs.rows)
+        if recipe.rows == "span":
+            rows = RowSpace.span_of(pairs.rows, np.random.default_rng(seed))
+        descriptors = torch.from_numpy(inputs.enter(known)).to(device)
+        targets = torch.from_numpy(rows.enter(pairs.rows)).to(device)
+        generator = torch.Generator().manual_seed(seed)
+        networks = EncoderDecoders(descriptors.shape[1], targets.shape[1], recipe, generator)
+        networks = networks.to(device)
+        training = train(networks, descriptors, targets, recipe, generator, watch)
+        return Fitted(RowNetwork(inputs, rows, networks.tensors()), training)
+
+
+@dataclass(frozen=True)
+class Mlp(Icis):
+    """The single network descriptor -> row: ICIS without its three other reconstructions."""
+
+    name: ClassVar[str] = "mlp"
+    recipe: Recipe = replace(DEFAULT, terms=("a-w",))

@@ -1,0 +1,118 @@
+"""The spaces in which the networks work: how descriptors go in, and how rows come out.
+
+The K seen rows span at most K dimensions of the D+1. With decoders that start at zero nothing
+ever points out of that span, so rows can be written in an orthonormal basis of it without loss:
+150 numbers a row instead of 4097 on CUB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from icis_cli.arrays import FloatArray, unit_rows
+
+#: How descriptors go into the networks.
+INPUTS = ("as-given", "unit", "centred")
+
+
+@dataclass(frozen=True)
+class InputSpace:
+    """Descriptors as the networks see them.
+
+    Attributes:
+        kind: ``"as-given"``; ``"unit"``: divided by their Euclidean norm; ``"centred"``: unit,
+            minus the mean, unit again.
+        middle: (d,) the mean unit descriptor; zeros unless centred.
+
+    """
+
+    kind: str
+    middle: FloatArray
+
+    @classmethod
+    def of(cls, kind: str, descriptors: FloatArray) -> Self:
+        """Learn the space from the descriptors (C, d) that are known at training."""
+        middle = np.zeros(descriptors.shape[1], dtype=np.float32)
+        if kind == "centred":
+            middle = unit_rows(descriptors).mean(axis=0)
+        return cls(kind, middle)
+
+    def enter(self, descriptors: FloatArray) -> FloatArray:
+        """Map descriptors (M, d) into the space, (M, d)."""
+        if self.kind == "as-given":
+            return descriptors
+        unit = unit_rows(descriptors)
+        if self.kind == "unit":
+            return unit
+        return unit_rows(unit - self.middle)
+
+
+@dataclass(frozen=True)
+class RowSpace:
+    """Rows as the networks see them: ``row = middle + scale * coordinates @ basis``.
+
+    Attributes:
+        middle: (P,).
+        scale: > 0.
+        basis: (r, P) orthonormal rows, or None where coordinates are the rows' own entries.
+
+    """
+
+    middle: FloatArray
+    scale: float
+    basis: FloatArray | None
+
+    @classmethod
+    def as_given(cls, rows: FloatArray) -> Self:
+        """The rows (K, P) themselves."""
+        return cls(np.zeros(rows.shape[1], dtype=np.float32), 1.0, None)
+
+    @classmethod
+    def span_of(cls, rows: FloatArray, generator: np.random.Generator) -> Self:
+        """The span of the rows (K, P) around their mean, in randomly rotated coordinates.
+
+        The rotation spreads what matters over all coordinates, which suits Adam: its steps are
+        of equal size in each. The scale makes the root mean square norm of a row 1.
+        """
+        middle = rows.mean(axis=0)
+        centred = (rows - middle).astype(np.float64)
+        rank = min(rows.shape)
+        rotation, _ = np.linalg.qr(generator.standard_normal((rank, rank)))
+        if rows.shape[0] < rows.shape[1]:
+            directions, _ = np.linalg.qr(centred.T)
+            basis = rotation @ directions.T
+        else:
+            basis = rotation
+        scale = float(np.sqrt((centred**2).sum() / len(rows))) or 1.0
+        return cls(middle, scale, basis.astype(np.float32))
+
+    def enter(self, rows: FloatArray) -> FloatArray:
+        """Map rows (M, P) into the space, (M, r)."""
+        centred = rows - self.middle
+        coordinates = centred if self.basis is None else centred @ self.basis.T
+        return coordinates / np.float32(self.scale)
+
+    def leave(self, coordinates: FloatArray) -> FloatArray:
+        """Map coordinates (M, r) back to rows (M, P)."""
+        scaled = coordinates * np.float32(self.scale)
+        rows: FloatArray = scaled if self.basis is None else scaled @ self.basis
+        return rows + self.middle
+
+    def tensors(self) -> Mapping[str, FloatArray]:
+        """Return the space as tensors."""
+        found = {
+            "rows.middle": self.middle,
+            "rows.scale": np.array([self.scale], dtype=np.float32),
+        }
+        return found if self.basis is None else {**found, "rows.basis": self.basis}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, FloatArray]) -> Self:
+        """Make a space of what :meth:`tensors` gave."""
+        return cls(
+            tensors["rows.middle"], float(tensors["rows.scale"][0]), tensors.get("rows.basis")
+        )

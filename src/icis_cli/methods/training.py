@@ -1,0 +1,88 @@
+"""The training loop of the encoder-decoders. Imports torch: import it inside functions only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from icis_cli.errors import TrainingError
+from icis_cli.methods.base import Step, Training, Watch
+from icis_cli.methods.networks import Batch, EncoderDecoders, reconstruction_loss
+from icis_cli.methods.recipes import Recipe
+
+#: The stopping rule looks at two windows of this many epochs, from this epoch index on, and wants
+#: this many flat epochs in a row.
+_WINDOW, _FIRST, _PATIENCE = 10, 21, 5
+
+
+def train(
+    networks: EncoderDecoders,
+    descriptors: Tensor,
+    rows: Tensor,
+    recipe: Recipe,
+    generator: torch.Generator,
+    watch: Watch | None,
+) -> Training:
+    """Train the networks in place.
+
+    Args:
+        networks: to be trained, on the device of the data.
+        descriptors: (K+U, d), seen classes first.
+        rows: (K, r).
+        recipe: how.
+        generator: of the order of classes.
+        watch: told about every epoch.
+
+    Raises:
+        TrainingError: the loss is not finite.
+
+    """
+    steps = -(-len(descriptors) // recipe.batch)
+    epochs = max(recipe.epochs, -(-recipe.min_steps // steps))
+    optimiser = torch.optim.AdamW(
+        networks.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+    )
+    losses: list[float] = []
+    flat = 0
+    for epoch in range(epochs):
+        total = descriptors.new_zeros(())
+        for number, batch in enumerate(_batches(descriptors, rows, recipe.batch, generator)):
+            if recipe.decay == "linear":
+                done = (epoch * steps + number) / (epochs * steps)
+                optimiser.param_groups[0]["lr"] = recipe.lr * (1 - done)
+            loss = reconstruction_loss(networks, batch, recipe)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            total += loss.detach()
+        losses.append(float(total) / steps)
+        if losses[-1] != losses[-1] or losses[-1] == float("inf"):
+            raise TrainingError(
+                f"the loss is {losses[-1]} after epoch {epoch + 1}",
+                "lower --lr, and look for outliers in the descriptors",
+            )
+        if watch is not None:
+            watch(Step(epoch + 1, epochs, losses[-1]))
+        if recipe.stop_slope is not None and epoch >= _FIRST:
+            flat = flat + 1 if _slope(losses) < recipe.stop_slope else 0
+            if flat == _PATIENCE:
+                return Training(tuple(losses), f"the loss is flat after {epoch + 1} epochs")
+    return Training(tuple(losses), f"all {epochs} epochs done")
+
+
+def _batches(
+    descriptors: Tensor, rows: Tensor, size: int, generator: torch.Generator
+) -> Iterator[Batch]:
+    """Yield all classes in random order, seen ones first within each batch."""
+    order = torch.randperm(len(descriptors), generator=generator)
+    for chosen in order.split(size):
+        seen, unseen = chosen[chosen < len(rows)], chosen[chosen >= len(rows)]
+        yield Batch(descriptors[torch.cat([seen, unseen])], rows[seen])
+
+
+def _slope(losses: list[float]) -> float:
+    """Return by how much the loss falls per epoch between the last two windows."""
+    last, before = losses[-_WINDOW:], losses[-2 * _WINDOW : -_WINDOW]
+    return -(sum(last) / len(last) - sum(before) / len(before)) / _WINDOW

@@ -1,0 +1,1 @@
+"""Reports: tables and summaries of results. Reads results, computes none."""

@@ -1,0 +1,78 @@
+"""Late, checked imports of the heavy packages, so that ``icis --help`` starts at once."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+from icis_cli.errors import EnvironmentProblem
+
+
+def import_torch() -> Any:
+    """Import torch.
+
+    Raises:
+        EnvironmentProblem: it is not installed, or its libraries do not load.
+
+    """
+    try:
+        return importlib.import_module("torch")
+    except (ImportError, OSError) as error:
+        raise EnvironmentProblem(
+            f"torch cannot be imported ({error})", "pip install torch torchvision"
+        ) from error
+
+
+def import_torchvision() -> ModuleType:
+    """Import torchvision.
+
+    Raises:
+        EnvironmentProblem: it is not installed, or was built for another torch.
+
+    """
+    import_torch()
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+        raise EnvironmentProblem(
+            "torchvision was built for another torch (operator torchvision::nms does not exist)",
+            "install both from one place: pip install --force-reinstall torch torchvision",
+        ) from error
+    except (ImportError, OSError) as error:
+        raise EnvironmentProblem(
+            f"torchvision cannot be imported ({error})", "pip install torch torchvision"
+        ) from error
+
+
+def import_extra(module: str, extra: str, purpose: str) -> Any:
+    """Import a module that an optional extra brings.
+
+    Raises:
+        EnvironmentProblem: it is not installed; the hint names the extra.
+
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"{purpose} needs the package {module.partition('.')[0]}, which is not installed",
+            f"pip install 'icis-cli[{extra}]'",
+        ) from error
+
+
+def choose_device(device: str) -> str:
+    """Return ``"cpu"`` or ``"cuda"`` for ``"auto"``, else ``device`` itself; imports torch.
+
+    Raises:
+        EnvironmentProblem: CUDA is asked for but not there.
+
+    """
+    if device == "cpu":
+        return device
+    there = import_torch().cuda.is_available()
+    if device == "cuda" and not there:
+        raise EnvironmentProblem("no CUDA device is there", "pass --device cpu")
+    return "cuda" if there else "cpu"
