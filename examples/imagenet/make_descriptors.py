@@ -61,7 +61,7 @@ class Synset:
 def read_nouns(dict_dir: Path) -> dict[str, Synset]:
     """Read ``data.noun`` of WordNet 3.0; keys are the eight-digit offsets, in file order."""
     nouns: dict[str, Synset] = {}
-    with open(dict_dir / "data.noun", encoding="utf-8") as file:
+    with (dict_dir / "data.noun").open(encoding="utf-8") as file:
         for line in file:
             if line.startswith(" "):  # the licence
                 continue
@@ -82,7 +82,7 @@ def read_nouns(dict_dir: Path) -> dict[str, Synset]:
 
 def read_classes(path: Path) -> tuple[list[str], list[str]]:
     """Read the class list, a CSV file with the columns ``wnid`` and ``name``."""
-    with open(path, encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     wnids, names = [row["wnid"] for row in rows], [row["name"] for row in rows]
     for what, values in (("wnid", wnids), ("name", names)):
@@ -98,7 +98,8 @@ def class_offsets(wnids: Sequence[str], nouns: dict[str, Synset]) -> list[str]:
     missing = [wnid for wnid, offset in zip(wnids, offsets, strict=True) if offset not in nouns]
     if missing:
         raise SystemExit(
-            f"{len(missing)} wnids are not noun offsets of this WordNet, e.g. {missing[0]}: is it version 3.0?"
+            f"{len(missing)} wnids are not noun offsets of this WordNet, e.g. {missing[0]}: "
+            "is it version 3.0?"
         )
     return offsets
 
@@ -248,13 +249,13 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="DICT_DIR",
-        help="folder with WordNet 3.0's data.noun (Debian's package wordnet-base: /usr/share/wordnet)",
+        help="folder with WordNet 3.0's data.noun (Debian's wordnet-base: /usr/share/wordnet)",
     )
     parser.add_argument(
         "--classes",
         type=Path,
         default=here / "classes.csv",
-        help="CSV file with the columns wnid,name in the classifier's order (default: the one beside this script)",
+        help="CSV file with the columns wnid,name in the classifier's order (default: beside this)",
     )
     parser.add_argument(
         "--view", choices=("walk", "ancestors"), default="walk", help="which descriptors to make"
@@ -284,7 +285,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     np.savez_compressed(args.output, allow_pickle=False, **arrays)
     shape = arrays["descriptors"].shape
     print(
-        f"{args.output}: {shape[0]} classes x {shape[1]} columns, {args.output.stat().st_size / 1000:.0f} kB"
+        f"{args.output}: {shape[0]} classes x {shape[1]} columns, "
+        f"{args.output.stat().st_size / 1000:.0f} kB"
     )
 
 

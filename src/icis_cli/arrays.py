@@ -58,4 +58,5 @@ def encode(values: FloatArray, dtype: str) -> bytes:
 def unit_rows(values: FloatArray) -> FloatArray:
     """Divide each row of ``values`` (N, D) by its Euclidean norm; a zero row stays zero."""
     norms = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.divide(values, norms, out=np.zeros_like(values), where=norms > 0)
+    unit: FloatArray = np.divide(values, norms, out=np.zeros_like(values), where=norms > 0)
+    return unit

@@ -1,7 +1,7 @@
 """Every error that icis raises on purpose, and the exit code of each.
 
     IcisError                    1  bad data, I/O or training failure
-    ├── FileProblem              1  one file is missing, unreadable, or not what was expected
+    ├── FileError                1  one file is missing, unreadable, or not what was expected
     │   ├── CheckpointError      1  a checkpoint cannot be read or rewritten
     │   ├── DescriptorError      1  a descriptor or class-name file is wrong
     │   ├── InjectorError        1  an injector file is wrong or belongs to another checkpoint
@@ -10,9 +10,9 @@
     ├── HeadError                1  the final linear layer is not there, or not unique
     ├── AlignmentError           1  descriptor rows and head rows cannot be matched
     ├── TrainingError            1  training cannot start or did not converge
-    ├── EnvironmentProblem       1  an installed package is missing or broken
+    ├── InstallationError        1  an installed package is missing or broken
     ├── UsageError               2  options that contradict each other
-    └── QualityGateMissed        3  a result is below what --min-... asked for
+    └── QualityGateError         3  a result is below what --min-... asked for
 
 A message is one line: which file or option, what was expected, what was found.
 ``hint`` is the way out. Neither ever holds a terminal control character.
@@ -46,7 +46,7 @@ class IcisError(Exception):
         super().__init__(self.message)
 
 
-class FileProblem(IcisError):
+class FileError(IcisError):
     """One file is the cause; the message starts with its path."""
 
     def __init__(self, path: Path | str, problem: str, hint: str = "") -> None:
@@ -54,23 +54,23 @@ class FileProblem(IcisError):
         super().__init__(f"{path}: {problem}", hint)
 
 
-class CheckpointError(FileProblem):
+class CheckpointError(FileError):
     """A checkpoint cannot be read or rewritten."""
 
 
-class DescriptorError(FileProblem):
+class DescriptorError(FileError):
     """A descriptor or class-name file is wrong."""
 
 
-class InjectorError(FileProblem):
+class InjectorError(FileError):
     """An injector file is wrong, or belongs to another checkpoint."""
 
 
-class FeatureError(FileProblem):
+class FeatureError(FileError):
     """Features, labels or images to evaluate on are wrong."""
 
 
-class OutputError(FileProblem):
+class OutputError(FileError):
     """An output exists already or cannot be written."""
 
 
@@ -86,7 +86,7 @@ class TrainingError(IcisError):
     """Training cannot start, or it diverged."""
 
 
-class EnvironmentProblem(IcisError):
+class InstallationError(IcisError):
     """An installed package is missing or broken."""
 
 
@@ -96,7 +96,7 @@ class UsageError(IcisError):
     exit_code: ClassVar[int] = 2
 
 
-class QualityGateMissed(IcisError):
+class QualityGateError(IcisError):
     """A result is below what ``--min-harmonic`` or ``--min-zsl`` asked for."""
 
     exit_code: ClassVar[int] = 3

@@ -15,8 +15,6 @@ from typing import IO
 
 from icis_cli.errors import OutputError
 
-_BLOCK = 1 << 22
-
 
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal sha256 of the file at ``path``."""
@@ -29,7 +27,6 @@ def require_writable(path: Path, *, force: bool, inputs: tuple[Path, ...] = ()) 
 
     Raises:
         OutputError: with the way out.
-
     """
     for source in inputs:
         if path.exists() and source.exists() and path.samefile(source):
@@ -53,60 +50,79 @@ def appearing_together(
 
     Raises:
         OutputError: a file cannot be created, filled or put in place.
-
     """
-    temporaries: dict[Path, Path] = {}
-    streams: dict[Path, IO[bytes]] = {}
-    placed: list[Path] = []
-    current = paths[0]
+    temporaries = {path: _temporary_beside(path) for path in paths}
     try:
-        for current in paths:
-            temporary = current.with_name(f".{current.name}.{secrets.token_hex(6)}.tmp")
-            streams[current] = temporary.open("xb")
-            temporaries[current] = temporary
-        yield streams
-        for current, stream in streams.items():
-            stream.flush()
-            os.fsync(stream.fileno())
-            stream.close()
-        for current in paths:
-            _put_in_place(temporaries[current], current, force=force)
-            placed.append(current)
-        placed.clear()
-    except FileExistsError:
-        raise OutputError(current, "appeared while it was being made", "pass --force") from None
-    except OSError as error:
-        if isinstance(error.filename, str) and Path(error.filename) not in temporaries.values():
-            raise
-        raise OutputError(current, f"cannot be written: {error.strerror or error}") from error
+        with contextlib.ExitStack() as stack:
+            streams = {
+                path: stack.enter_context(_open_new(path, temporary))
+                for path, temporary in temporaries.items()
+            }
+            try:
+                yield streams
+                for stream in streams.values():
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            except OSError as error:
+                # A failed write knows no file name; an error of another file keeps its own.
+                if error.filename is not None:
+                    raise
+                raise OutputError(paths[-1], f"cannot be written: {error.strerror}") from error
+        _put_in_place(temporaries, force=force)
     finally:
-        if not force:  # what stands in place of an incomplete set was made just now, by us
-            for path in placed:
-                path.unlink(missing_ok=True)
-        for stream in streams.values():
-            with contextlib.suppress(OSError):
-                stream.close()
         for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
 
 
-def _put_in_place(temporary: Path, path: Path, *, force: bool) -> None:
-    """Rename ``temporary`` to ``path``; without ``force`` fail if the name has been taken."""
-    if not force:
-        try:
-            # A hard link fails where the name exists: a check and a rename in one step.
-            os.link(temporary, path)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without hard links
-            if os.path.lexists(path):
-                raise FileExistsError(path) from None
-            temporary.rename(path)
-    else:
-        temporary.replace(path)
+def _temporary_beside(path: Path) -> Path:
+    return path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.tmp")
+
+
+def _open_new(path: Path, temporary: Path) -> IO[bytes]:
+    try:
+        return temporary.open("xb")
+    except OSError as error:
+        raise OutputError(path, f"cannot be written: {error.strerror}") from error
+
+
+def _put_in_place(temporaries: Mapping[Path, Path], *, force: bool) -> None:
+    """Rename each temporary file; where one fails, take away those that were new."""
+    placed: list[Path] = []
+    current = Path()
+    try:
+        for path, temporary in temporaries.items():
+            current = path
+            if force:
+                temporary.replace(path)
+            else:
+                _rename_to_new(temporary, path)
+                placed.append(path)
+    except OSError as error:
+        for new in placed:
+            new.unlink(missing_ok=True)
+        if isinstance(error, FileExistsError):
+            raise OutputError(current, "appeared while it was being made", "pass --force") from None
+        raise OutputError(current, f"cannot be put in place: {error.strerror}") from error
+    _sync_folder(next(iter(temporaries)).parent)
+
+
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """Rename, but fail with FileExistsError where the name has been taken meanwhile."""
+    try:
+        # A hard link fails where the name exists: check and rename in one step.
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(path) from None
+        temporary.rename(path)
+
+
+def _sync_folder(folder: Path) -> None:
     with contextlib.suppress(OSError):  # not every system can sync a folder
-        folder = os.open(path.parent, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(descriptor)
         finally:
-            os.close(folder)
+            os.close(descriptor)

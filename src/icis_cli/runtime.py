@@ -6,20 +6,20 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-from icis_cli.errors import EnvironmentProblem
+from icis_cli.errors import InstallationError
 
 
 def import_torch() -> Any:
     """Import torch.
 
     Raises:
-        EnvironmentProblem: it is not installed, or its libraries do not load.
+        InstallationError: it is not installed, or its libraries do not load.
 
     """
     try:
         return importlib.import_module("torch")
     except (ImportError, OSError) as error:
-        raise EnvironmentProblem(
+        raise InstallationError(
             f"torch cannot be imported ({error})", "pip install torch torchvision"
         ) from error
 
@@ -28,7 +28,7 @@ def import_torchvision() -> ModuleType:
     """Import torchvision.
 
     Raises:
-        EnvironmentProblem: it is not installed, or was built for another torch.
+        InstallationError: it is not installed, or was built for another torch.
 
     """
     import_torch()
@@ -37,12 +37,12 @@ def import_torchvision() -> ModuleType:
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
-        raise EnvironmentProblem(
+        raise InstallationError(
             "torchvision was built for another torch (operator torchvision::nms does not exist)",
             "install both from one place: pip install --force-reinstall torch torchvision",
         ) from error
     except (ImportError, OSError) as error:
-        raise EnvironmentProblem(
+        raise InstallationError(
             f"torchvision cannot be imported ({error})", "pip install torch torchvision"
         ) from error
 
@@ -51,13 +51,13 @@ def import_extra(module: str, extra: str, purpose: str) -> Any:
     """Import a module that an optional extra brings.
 
     Raises:
-        EnvironmentProblem: it is not installed; the hint names the extra.
+        InstallationError: it is not installed; the hint names the extra.
 
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise EnvironmentProblem(
+        raise InstallationError(
             f"{purpose} needs the package {module.partition('.')[0]}, which is not installed",
             f"pip install 'icis-cli[{extra}]'",
         ) from error
@@ -67,12 +67,12 @@ def choose_device(device: str) -> str:
     """Return ``"cpu"`` or ``"cuda"`` for ``"auto"``, else ``device`` itself; imports torch.
 
     Raises:
-        EnvironmentProblem: CUDA is asked for but not there.
+        InstallationError: CUDA is asked for but not there.
 
     """
     if device == "cpu":
         return device
     there = import_torch().cuda.is_available()
     if device == "cuda" and not there:
-        raise EnvironmentProblem("no CUDA device is there", "pass --device cpu")
+        raise InstallationError("no CUDA device is there", "pass --device cpu")
     return "cuda" if there else "cpu"

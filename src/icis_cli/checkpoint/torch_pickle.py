@@ -62,7 +62,7 @@ class TorchCheckpoint(Checkpoint):
         """
         torch = import_torch()
         legacy = not zipfile.is_zipfile(path)
-        root = _load(path, legacy)
+        root = _load(path, legacy=legacy)
         if not isinstance(root, Mapping):
             kind = type(root).__name__
             raise CheckpointError(path, f"expected a state dict, found a {kind}", _RESAVE)
@@ -117,7 +117,7 @@ class TorchCheckpoint(Checkpoint):
         stream: IO[bytes],
         source: Checkpoint,
         edits: Mapping[str, Edit],
-        extras: Extras,
+        extras: Extras,  # noqa: ARG003 - a bare state dict has no room for them
     ) -> None:
         torch = import_torch()
         torch.save({**state_dict_of(source), **{k: _tensor(e) for k, e in edits.items()}}, stream)
@@ -135,7 +135,7 @@ _NAME_LISTS = ("classes", "class_names", "categories")
 _NAME_INDEX = "class_to_idx"
 
 
-def _load(path: Path, legacy: bool) -> Any:
+def _load(path: Path, *, legacy: bool) -> Any:
     torch = import_torch()
     # torchvision's reference scripts keep their options as a Namespace: a plain bag of values.
     with torch.serialization.safe_globals([argparse.Namespace]):
@@ -215,7 +215,7 @@ def _labels(root: Mapping[str, Any]) -> Labels:
 
 
 def _relabelled(key: str, value: Any, class_names: tuple[str, ...]) -> Any:
-    """Return an entry beside the state dict with the class names of the new head, if it has them."""
+    """Return an entry beside the state dict with the new class names, if it holds such."""
     if key in _NAME_LISTS and isinstance(value, (list, tuple)):
         return type(value)(class_names)
     if key == _NAME_INDEX and isinstance(value, Mapping):
@@ -246,7 +246,7 @@ def _info_of(path: Path, key: str, tensor: torch.Tensor) -> TensorInfo:
     return TensorInfo(dtypes[tensor.dtype], tuple(tensor.shape))
 
 
-def _tensor(edit: Edit) -> torch.Tensor:
+def _tensor(edit: Edit) -> Any:
     torch = import_torch()
     dtype = {code: dtype for dtype, code in _dtypes().items()}[edit.info.dtype]
     data = bytearray().join(edit.parts)
@@ -257,11 +257,12 @@ def _tensor(edit: Edit) -> torch.Tensor:
 
 def _with_edits(state: Mapping[str, Any], edits: Mapping[str, Edit]) -> Mapping[str, Any]:
     """Copy the state dict (same type, order and ``_metadata``) with the edited tensors."""
-    copy = state.copy() if hasattr(state, "copy") else dict(state)
+    copy: Any = state.copy() if hasattr(state, "copy") else dict(state)
     for key, edit in edits.items():
         tensor = _tensor(edit)
         tensor.requires_grad_(state[key].requires_grad)
         copy[key] = tensor
-    if hasattr(state, "_metadata"):
-        copy._metadata = state._metadata
-    return copy
+    if hasattr(state, "_metadata"):  # versions of the modules, which load_state_dict reads
+        copy._metadata = state._metadata  # noqa: SLF001
+    edited: Mapping[str, Any] = copy
+    return edited

@@ -10,7 +10,7 @@ import typer
 
 from icis_cli.cli import options
 from icis_cli.cli.output import Output
-from icis_cli.errors import QualityGateMissed, UsageError
+from icis_cli.errors import QualityGateError, UsageError
 
 if TYPE_CHECKING:
     from icis_cli.checkpoint.base import Checkpoint
@@ -141,8 +141,7 @@ def evaluate(
         from icis_cli import evaluate_features, read_features
 
         evaluation = evaluate_features(known, read_features(features))
-    else:
-        assert images is not None
+    elif images is not None:
         evaluation = _images(output, checkpoint, known, images, arch, device, batch)
     gates = _gates(evaluation, min_harmonic, min_zsl)
     _print(output, weights, evaluation, gates)
@@ -152,7 +151,7 @@ def evaluate(
             f"{gate['metric']} is {_fraction(gate['value'])}, expected at least {gate['minimum']}"
             for gate in missed
         )
-        raise QualityGateMissed(f"quality gate missed: {said}")
+        raise QualityGateError(f"quality gate missed: {said}")
 
 
 def _images(

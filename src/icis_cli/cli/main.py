@@ -13,7 +13,7 @@ import typer
 from icis_cli import __version__
 from icis_cli.cli import demo, evaluate, fit, inject
 from icis_cli.cli.output import print_error
-from icis_cli.errors import IcisError, QualityGateMissed, UsageError, printable
+from icis_cli.errors import IcisError, QualityGateError, UsageError, printable
 
 app = typer.Typer(
     name="icis",
@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = app(args=arguments, prog_name="icis", standalone_mode=False)
-    except QualityGateMissed as error:
+    except QualityGateError as error:
         print_error(error, as_json=False)  # the result has been printed already
         return error.exit_code
     except IcisError as error:

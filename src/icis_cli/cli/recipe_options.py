@@ -1,4 +1,4 @@
-"""The options of ``icis fit`` that change a recipe, ablations included, and the method they make."""
+"""The options of ``icis fit`` that change a recipe, and the method they make."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def method_of(
         if part == "unseen":
             changes["unseen"] = "ignored"
         elif part in terms:
-            terms.remove(part)  # type: ignore[arg-type]
+            terms.remove(part)
     return kind(replace(chosen, terms=tuple(terms), **changes))
 
 

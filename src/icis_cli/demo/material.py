@@ -64,7 +64,7 @@ def prepare(folder: Path, *, force: bool) -> Material:
     """Write the files of the demonstration into ``folder``.
 
     Raises:
-        EnvironmentProblem: the extra ``[demo]`` is not installed.
+        InstallationError: the extra ``[demo]`` is not installed.
         OutputError: a file exists already (without ``force``).
 
     """

@@ -1,5 +1,7 @@
-"""Descriptors in ``.json``: ``{"class": [numbers]}``, ``{"class": {"attribute": number}}``,
-``[[numbers], ...]`` or ``[{"name": ..., "descriptor": [numbers]}, ...]``.
+"""Descriptors in ``.json``.
+
+Four shapes: ``{"class": [numbers]}``, ``{"class": {"attribute": number}}``, ``[[numbers], ...]``
+and ``[{"name": ..., "descriptor": [numbers]}, ...]``.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def read_mat(path: Path) -> Descriptors:
 
     Raises:
         DescriptorError: not MATLAB v5, or without ``att``.
-        EnvironmentProblem: scipy is not installed.
+        InstallationError: scipy is not installed.
 
     """
     scipy_io = import_extra("scipy.io", "mat", f"{path}: reading a MATLAB file")

@@ -40,11 +40,11 @@ def agreement(descriptors: FloatArray, rows: FloatArray) -> float:
     if not first.any() or not second.any():
         return float("inf")
     actual = float((first * second).sum())
-    chance = []
+    chance: list[float] = []
     for _ in range(_PERMUTATIONS):
         order = generator.permutation(count)
         chance.append(float((first[np.ix_(order, order)] * second).sum()))
-    return float((actual - np.mean(chance)) / max(np.std(chance), 1e-12))
+    return (actual - float(np.mean(chance))) / max(float(np.std(chance)), 1e-12)
 
 
 def _similarities(values: FloatArray) -> FloatArray:

@@ -138,7 +138,7 @@ def expand(
     _check_belongs(checkpoint, head, injector, record)
     if gamma and head.bias is None:
         raise HeadError(
-            f"{checkpoint.path}: the head {head.key!r} has no bias, so an offset has no place in it",
+            f"{checkpoint.path}: the head {head.key!r} has no bias, which an offset needs",
             "pass --calibration none",
         )
     classes = new_classes(injector, descriptors, unseen)

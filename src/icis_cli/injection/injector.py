@@ -32,9 +32,9 @@ _METADATA_KEY = "icis"
 def head_digest(weight: FloatArray, bias: FloatArray | None) -> str:
     """Return a sha256 of the values of a head: rows belong to a head, whatever file it is in."""
     digest = hashlib.sha256(str(weight.shape).encode())
-    digest.update(np.ascontiguousarray(weight, dtype="<f4"))
+    digest.update(np.ascontiguousarray(weight, dtype="<f4").data)
     if bias is not None:
-        digest.update(np.ascontiguousarray(bias, dtype="<f4"))
+        digest.update(np.ascontiguousarray(bias, dtype="<f4").data)
     return digest.hexdigest()
 
 

@@ -26,7 +26,8 @@ class NearestRow(Predictor):
             (unit_rows(descriptors[start : start + _BLOCK]) @ self.descriptors.T).argmax(axis=1)
             for start in range(0, len(descriptors), _BLOCK)
         ]
-        return self.rows[np.concatenate(nearest)]
+        rows: FloatArray = self.rows[np.concatenate(nearest)]
+        return rows
 
     def tensors(self) -> Mapping[str, FloatArray]:
         return {"descriptors": self.descriptors, "rows": self.rows}

@@ -48,8 +48,9 @@ class RowNetwork(Predictor):
     def _predict_block(self, descriptors: FloatArray) -> FloatArray:
         layers = self.layers
         hidden = self.inputs.enter(descriptors) @ layers["E_A.weight"].T + layers["E_A.bias"]
-        np.maximum(hidden, 0, out=hidden)
-        return self.rows.leave(hidden @ layers["D_W.weight"].T + layers["D_W.bias"])
+        hidden = np.maximum(hidden, 0, dtype=np.float32)
+        decoded: FloatArray = hidden @ layers["D_W.weight"].T + layers["D_W.bias"]
+        return self.rows.leave(decoded)
 
     def tensors(self) -> Mapping[str, FloatArray]:
         return {"inputs.middle": self.inputs.middle, **self.rows.tensors(), **self.layers}
@@ -104,9 +105,12 @@ class Icis(Method):
         return Fitted(RowNetwork(inputs, rows, networks.tensors()), training)
 
 
+_SINGLE = replace(DEFAULT, terms=("a-w",))
+
+
 @dataclass(frozen=True)
 class Mlp(Icis):
     """The single network descriptor -> row: ICIS without its three other reconstructions."""
 
     name: ClassVar[str] = "mlp"
-    recipe: Recipe = replace(DEFAULT, terms=("a-w",))
+    recipe: Recipe = _SINGLE

@@ -92,15 +92,13 @@ class RowSpace:
 
     def enter(self, rows: FloatArray) -> FloatArray:
         """Map rows (M, P) into the space, (M, r)."""
-        centred = rows - self.middle
-        coordinates = centred if self.basis is None else centred @ self.basis.T
-        return coordinates / np.float32(self.scale)
+        centred = (rows - self.middle) / np.float32(self.scale)
+        return centred if self.basis is None else np.asarray(centred @ self.basis.T)
 
     def leave(self, coordinates: FloatArray) -> FloatArray:
         """Map coordinates (M, r) back to rows (M, P)."""
-        scaled = coordinates * np.float32(self.scale)
-        rows: FloatArray = scaled if self.basis is None else scaled @ self.basis
-        return rows + self.middle
+        centred = coordinates if self.basis is None else np.asarray(coordinates @ self.basis)
+        return centred * np.float32(self.scale) + self.middle
 
     def tensors(self) -> Mapping[str, FloatArray]:
         """Return the space as tensors."""

@@ -77,7 +77,8 @@ def _batches(
 ) -> Iterator[Batch]:
     """Yield all classes in random order, seen ones first within each batch."""
     order = torch.randperm(len(descriptors), generator=generator)
-    for chosen in order.split(size):
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
         seen, unseen = chosen[chosen < len(rows)], chosen[chosen >= len(rows)]
         yield Batch(descriptors[torch.cat([seen, unseen])], rows[seen])
 

@@ -48,9 +48,12 @@ def _figures(evaluation: Evaluation) -> Table:
         f"accuracy on {evaluation.samples} samples, mean over classes (%)", "", "top-1", "top-5"
     )
     e = evaluation
-    table.add_row("new classes, sought among new classes only (T1)", percent(e.zsl_top1), percent(e.zsl_top5))  # fmt: skip
-    table.add_row("new classes, among all (u)", percent(e.unseen), percent(e.unseen_top5))
-    table.add_row("seen classes, among all (s)", percent(e.seen), percent(e.seen_top5))
+    for label, top1, top5 in (
+        ("new classes, sought among new classes only (T1)", e.zsl_top1, e.zsl_top5),
+        ("new classes, among all (u)", e.unseen, e.unseen_top5),
+        ("seen classes, among all (s)", e.seen, e.seen_top5),
+    ):
+        table.add_row(label, percent(top1), percent(top5))
     table.add_row("harmonic mean of u and s (H)", percent(e.harmonic), "")
     table.add_row("area under the seen-unseen curve (AUSUC)", percent(e.ausuc), "")
     if math.isfinite(e.best_harmonic):

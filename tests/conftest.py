@@ -1,0 +1,100 @@
+"""Fixtures that many tests share: a small classifier, its descriptors, and the command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+SHARED = Path(os.environ.get("ICIS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+def icis(*arguments: object, cwd: Path, **environment: str) -> Completed:
+    """Run the command in a process of its own, as a user does."""
+    done = subprocess.run(
+        [sys.executable, "-m", "icis_cli", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "80", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return Completed(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class World:
+    """A classifier whose rows follow linearly from descriptors, so that new rows can be known.
+
+    Attributes:
+        descriptors: (K+U, d).
+        rows: (K+U, D+1) true joined rows.
+        seen: K.
+        names: K+U names.
+    """
+
+    descriptors: np.ndarray
+    rows: np.ndarray
+    seen: int
+    names: tuple[str, ...]
+
+    def state(self, dtype: torch.dtype = torch.float32, *, bias: bool = True) -> dict:
+        """A state dict with a body and the head ``fc`` of the seen classes."""
+        rows = torch.from_numpy(self.rows[: self.seen].astype(np.float32))
+        state = {
+            "body.weight": torch.arange(24, dtype=torch.float32).reshape(2, 3, 2, 2),
+            "body.count": torch.tensor(7),
+            "fc.weight": rows[:, :-1].contiguous().to(dtype),
+        }
+        if bias:
+            state["fc.bias"] = rows[:, -1].contiguous().to(dtype)
+        return state
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    generator = np.random.default_rng(5)
+    seen, unseen, d, width = 40, 6, 8, 24
+    descriptors = generator.standard_normal((seen + unseen, d)).astype(np.float32)
+    mix = generator.standard_normal((d, width + 1)).astype(np.float32)
+    rows = descriptors @ mix / np.sqrt(d)
+    names = tuple(f"kind {letter}{n}" for n in range(23) for letter in "ab")
+    return World(descriptors, rows.astype(np.float32), seen, names)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, world: World) -> Path:
+    """A folder with ``model.pt`` (40 classes) and ``attrs.csv`` (46 classes, seen ones first)."""
+    torch.save(world.state(), tmp_path / "model.pt")
+    lines = [
+        f"{name},{','.join(f'{value:.6f}' for value in row)}"
+        for name, row in zip(world.names, world.descriptors, strict=True)
+    ]
+    header = "class," + ",".join(f"attribute {n}" for n in range(8))
+    (tmp_path / "attrs.csv").write_text("\n".join([header, *lines]) + "\n")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def cub() -> Path:
+    """The real CUB data, beside the project where there is any."""
+    path = SHARED / "cub-vgg"
+    if not path.is_dir():
+        pytest.skip(f"no real data at {path}")
+    return path
