@@ -1,0 +1,146 @@
+"""One check-suite for every method, and the spaces in which the networks work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from icis_cli.methods.base import SeenPairs, Step
+from icis_cli.methods.icis import Icis, Mlp
+from icis_cli.methods.recipes import DEFAULT, PAPER
+from icis_cli.methods.registry import METHODS
+from icis_cli.methods.spaces import InputSpace, RowSpace
+
+
+def quick(name):
+    """A method with few epochs where it has any."""
+    kind = METHODS[name]
+    if issubclass(kind, Icis):
+        return kind(replace(kind().recipe, hidden=64))
+    return kind()
+
+
+@pytest.fixture
+def pairs(world) -> SeenPairs:
+    seen = slice(0, world.seen)
+    return SeenPairs(world.descriptors[seen], world.rows[seen], world.descriptors[world.seen :])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_rows_have_the_right_shape_and_type_and_depend_on_each_class_alone(name, pairs):
+    fitted = quick(name).fit(pairs, seed=0)
+    rows = fitted.predictor.predict(pairs.unseen)
+    assert rows.shape == (len(pairs.unseen), pairs.rows.shape[1])
+    assert rows.dtype == np.float32
+    assert np.isfinite(rows).all()
+    backwards = fitted.predictor.predict(pairs.unseen[::-1].copy())
+    np.testing.assert_allclose(backwards[::-1], rows, rtol=1e-5, atol=1e-5)
+    single = fitted.predictor.predict(pairs.unseen[2:3])
+    np.testing.assert_allclose(single, rows[2:3], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_same_seed_same_rows_and_saved_is_restored(name, pairs):
+    method = quick(name)
+    first = method.fit(pairs, seed=3).predictor
+    again = method.fit(pairs, seed=3).predictor
+    rows = first.predict(pairs.unseen)
+    np.testing.assert_array_equal(again.predict(pairs.unseen), rows)
+    tensors = {key: np.array(value) for key, value in first.tensors().items()}
+    restored = method.predictor.restore(tensors, method.settings())
+    np.testing.assert_array_equal(restored.predict(pairs.unseen), rows)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_inputs_are_left_as_they_were(name, pairs):
+    before = [np.array(part) for part in (pairs.descriptors, pairs.rows, pairs.unseen)]
+    quick(name).fit(pairs, seed=0).predictor.predict(pairs.unseen)
+    for part, copy in zip((pairs.descriptors, pairs.rows, pairs.unseen), before, strict=True):
+        np.testing.assert_array_equal(part, copy)
+
+
+def centred_cosine(predicted, true, middle):
+    a, b = predicted - middle, true - middle
+    return np.mean((a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)))
+
+
+@pytest.mark.parametrize("name", ["icis", "mlp"])
+def test_networks_learn_rows_that_follow_from_descriptors_and_beat_the_controls(name, pairs, world):
+    true, middle = world.rows[world.seen :], pairs.rows.mean(axis=0)
+
+    def score(method):
+        return centred_cosine(
+            method.fit(pairs, seed=0).predictor.predict(pairs.unseen), true, middle
+        )
+
+    learned = score(METHODS[name]())
+    assert learned > 0.8
+    assert learned > score(METHODS["nearest"]()) + 0.1
+
+
+def test_rows_without_bias_are_learned_as_well(pairs, world):
+    bare = SeenPairs(pairs.descriptors, pairs.rows[:, :-1], pairs.unseen)
+    predicted = Icis().fit(bare, seed=0).predictor.predict(bare.unseen)
+    true = world.rows[world.seen :, :-1]
+    assert predicted.shape == true.shape
+    assert centred_cosine(predicted, true, bare.rows.mean(axis=0)) > 0.8
+
+
+def test_unseen_descriptors_matter_only_where_they_are_used(pairs):
+    other = SeenPairs(pairs.descriptors, pairs.rows, pairs.unseen[::-1] * 2)
+    for recipe, same in ((PAPER, False), (replace(PAPER, unseen="ignored"), True)):
+        method = Icis(replace(recipe, epochs=2, hidden=16))
+        rows = [method.fit(p, seed=0).predictor.predict(pairs.unseen) for p in (pairs, other)]
+        assert np.array_equal(*rows) is same
+
+
+def test_every_epoch_is_reported(pairs):
+    steps: list[Step] = []
+    fitted = Icis(replace(DEFAULT, hidden=16, epochs=4, min_steps=0)).fit(
+        pairs, seed=0, watch=steps.append
+    )
+    assert [step.epoch for step in steps] == [1, 2, 3, 4]
+    assert tuple(step.loss for step in steps) == fitted.training.losses
+
+
+def test_two_classes_are_enough(world):
+    pairs = SeenPairs(world.descriptors[:2], world.rows[:2], world.descriptors[2:5])
+    for name in METHODS:
+        assert np.isfinite(quick(name).fit(pairs, seed=0).predictor.predict(pairs.unseen)).all()
+
+
+def test_mlp_is_icis_with_one_reconstruction():
+    assert Mlp().recipe.terms == ("a-w",)
+    assert Icis().recipe.terms == ("a-a", "w-w", "w-a", "a-w")
+
+
+@pytest.mark.parametrize(("count", "width"), [(5, 40), (40, 5), (7, 7)])
+def test_the_span_holds_every_row_exactly(count, width):
+    generator = np.random.default_rng(0)
+    rows = (generator.standard_normal((count, width)) * 0.02 + 3).astype(np.float32)
+    space = RowSpace.span_of(rows, generator)
+    assert space.basis is not None
+    np.testing.assert_allclose(space.basis @ space.basis.T, np.eye(min(count, width)), atol=1e-5)
+    coordinates = space.enter(rows)
+    assert coordinates.shape == (count, min(count, width))
+    assert np.sqrt((coordinates**2).sum(axis=1).mean()) == pytest.approx(1, rel=1e-4)
+    np.testing.assert_allclose(space.leave(coordinates), rows, atol=1e-5)
+
+
+def test_equal_rows_span_nothing_and_break_nothing():
+    rows = np.ones((4, 6), dtype=np.float32)
+    space = RowSpace.span_of(rows, np.random.default_rng(0))
+    np.testing.assert_allclose(space.leave(space.enter(rows)), rows)
+
+
+def test_centred_inputs_are_unit_vectors_around_the_mean():
+    descriptors = np.random.default_rng(0).random((30, 6)).astype(np.float32)
+    space = InputSpace.of("centred", descriptors)
+    entered = space.enter(descriptors)
+    np.testing.assert_allclose(np.linalg.norm(entered, axis=1), 1, rtol=1e-5)
+    assert np.abs(entered.mean(axis=0)).max() < 0.2
+    np.testing.assert_allclose(space.enter(descriptors * 7), entered, atol=1e-5)
+    as_given = InputSpace.of("as-given", descriptors).enter(descriptors)
+    np.testing.assert_array_equal(as_given, descriptors)
