@@ -11,7 +11,7 @@ from icis_cli.methods.base import SeenPairs, Step
 from icis_cli.methods.icis import Icis, Mlp
 from icis_cli.methods.recipes import DEFAULT, PAPER
 from icis_cli.methods.registry import METHODS
-from icis_cli.methods.spaces import InputSpace, RowSpace
+from icis_cli.methods.spaces import RowSpace, enter_inputs
 
 
 def quick(name):
@@ -135,12 +135,11 @@ def test_equal_rows_span_nothing_and_break_nothing():
     np.testing.assert_allclose(space.leave(space.enter(rows)), rows)
 
 
-def test_centred_inputs_are_unit_vectors_around_the_mean():
+def test_unit_inputs_are_of_length_one_and_others_as_given():
     descriptors = np.random.default_rng(0).random((30, 6)).astype(np.float32)
-    space = InputSpace.of("centred", descriptors)
-    entered = space.enter(descriptors)
-    np.testing.assert_allclose(np.linalg.norm(entered, axis=1), 1, rtol=1e-5)
-    assert np.abs(entered.mean(axis=0)).max() < 0.2
-    np.testing.assert_allclose(space.enter(descriptors * 7), entered, atol=1e-5)
-    as_given = InputSpace.of("as-given", descriptors).enter(descriptors)
-    np.testing.assert_array_equal(as_given, descriptors)
+    unit = enter_inputs("unit", descriptors)
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(enter_inputs("unit", descriptors * 7), unit, atol=1e-6)
+    np.testing.assert_array_equal(enter_inputs("as-given", descriptors), descriptors)
+    with pytest.raises(ValueError, match="centred"):
+        enter_inputs("centred", descriptors)

@@ -58,24 +58,26 @@ def appearing_together(
                 path: stack.enter_context(_open_new(path, temporary))
                 for path, temporary in temporaries.items()
             }
-            try:
-                yield streams
-                for stream in streams.values():
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            except OSError as error:
-                # A failed write knows no file name; an error of another file keeps its own.
-                if error.filename is not None:
-                    raise
-                raise OutputError(paths[-1], f"cannot be written: {error.strerror}") from error
+            yield streams
+            for stream in streams.values():
+                stream.flush()
+                os.fsync(stream.fileno())
         _put_in_place(temporaries, force=force)
+    except OSError as error:
+        # A failed write (also one that closing makes) knows no file name; an error of another file
+        # keeps its own.
+        if error.filename is not None:
+            raise
+        raise OutputError(paths[-1], f"cannot be written: {error.strerror}") from error
     finally:
         for temporary in temporaries.values():
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it would hide what went wrong
+                temporary.unlink(missing_ok=True)
 
 
 def _temporary_beside(path: Path) -> Path:
-    return path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.tmp")
+    # A name may have 255 bytes; a character takes up to four.
+    return path.with_name(f".{path.name[:50]}.{secrets.token_hex(6)}.tmp")
 
 
 def _open_new(path: Path, temporary: Path) -> IO[bytes]:
@@ -87,22 +89,23 @@ def _open_new(path: Path, temporary: Path) -> IO[bytes]:
 
 def _put_in_place(temporaries: Mapping[Path, Path], *, force: bool) -> None:
     """Rename each temporary file; where one fails, take away those that were new."""
-    placed: list[Path] = []
     current = Path()
-    try:
-        for path, temporary in temporaries.items():
-            current = path
-            if force:
-                temporary.replace(path)
-            else:
-                _rename_to_new(temporary, path)
-                placed.append(path)
-    except OSError as error:
-        for new in placed:
-            new.unlink(missing_ok=True)
-        if isinstance(error, FileExistsError):
+    with contextlib.ExitStack() as undo:
+        try:
+            for path, temporary in temporaries.items():
+                current = path
+                is_new = not force or not os.path.lexists(path)
+                if force:
+                    temporary.replace(path)
+                else:
+                    _rename_to_new(temporary, path)
+                if is_new:
+                    undo.callback(path.unlink, missing_ok=True)
+        except FileExistsError:
             raise OutputError(current, "appeared while it was being made", "pass --force") from None
-        raise OutputError(current, f"cannot be put in place: {error.strerror}") from error
+        except OSError as error:
+            raise OutputError(current, f"cannot be put in place: {error.strerror}") from error
+        undo.pop_all()
     _sync_folder(next(iter(temporaries)).parent)
 
 

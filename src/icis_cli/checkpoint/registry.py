@@ -20,8 +20,8 @@ def _looks_like_torch(start: bytes) -> bool:
 
 
 _OPENERS: tuple[tuple[Callable[[bytes], bool], Callable[[Path], Checkpoint]], ...] = (
+    (_looks_like_safetensors, SafetensorsCheckpoint.open),  # its length may look like torch's magic
     (_looks_like_torch, TorchCheckpoint.open),
-    (_looks_like_safetensors, SafetensorsCheckpoint.open),
 )
 
 _BY_SUFFIX: dict[str, type[Checkpoint]] = {

@@ -43,7 +43,7 @@ class SafetensorsCheckpoint(Checkpoint):
 
         """
         header, start = read_header(path)
-        metadata = header.pop("__metadata__", {})
+        metadata = header.pop("__metadata__", None) or {}
         tensors: dict[str, TensorInfo] = {}
         spans: dict[str, tuple[int, int]] = {}
         for key, entry in header.items():

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,7 +44,6 @@ class TorchCheckpoint(Checkpoint):
     Attributes:
         root: the loaded object.
         wrapper: the key of ``root`` under which the state dict lies, or None where it is bare.
-        legacy: written in the format from before PyTorch 1.6; a copy keeps it.
 
     """
 
@@ -50,7 +51,6 @@ class TorchCheckpoint(Checkpoint):
     suffix: ClassVar[str] = ".pt"
     root: Mapping[str, Any] = None  # type: ignore[assignment]
     wrapper: str | None = None
-    legacy: bool = False
 
     @classmethod
     def open(cls, path: Path) -> TorchCheckpoint:
@@ -70,18 +70,17 @@ class TorchCheckpoint(Checkpoint):
         state = root if wrapper is None else root[wrapper]
         tensors: dict[str, TensorInfo] = {}
         for key, value in state.items():
-            if isinstance(value, torch.Tensor):
-                tensors[str(key)] = _info_of(path, str(key), value)
+            if isinstance(key, str) and isinstance(value, torch.Tensor):
+                tensors[key] = _info_of(path, key, value)
         if not tensors:
             raise CheckpointError(path, "expected a state dict, found no tensor in it", _RESAVE)
         return cls(
             path,
             tensors,
             labels=_labels(root) if wrapper is not None else Labels(),
-            notes=_notes(root, wrapper),
+            notes=_notes(root, wrapper, legacy=legacy),
             root=root,
             wrapper=wrapper,
-            legacy=legacy,
         )
 
     @property
@@ -109,7 +108,8 @@ class TorchCheckpoint(Checkpoint):
                 for key, value in self.root.items()
                 if key == self.wrapper or not _is_stale(key, value)
             }
-        torch.save(root, stream, _use_new_zipfile_serialization=not self.legacy)
+        # Always a zip: the legacy format holds memory addresses, so its bytes differ every time.
+        torch.save(root, stream)
 
     @classmethod
     def write_converted(
@@ -131,6 +131,8 @@ def state_dict_of(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 _RESAVE = "save the state dict alone: torch.save(model.state_dict(), 'model.pt')"
+#: The name of the refused class in torch's long explanation.
+_REFUSED = re.compile(r"\bGLOBAL (\S+)")
 _NAME_LISTS = ("classes", "class_names", "categories")
 _NAME_INDEX = "class_to_idx"
 
@@ -138,34 +140,41 @@ _NAME_INDEX = "class_to_idx"
 def _load(path: Path, *, legacy: bool) -> Any:
     torch = import_torch()
     # torchvision's reference scripts keep their options as a Namespace: a plain bag of values.
-    with torch.serialization.safe_globals([argparse.Namespace]):
+    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is wrong is said once, by the error
         try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=not legacy)
+            if not legacy and not path.name.endswith(
+                ".safetensors"
+            ):  # torch would believe that suffix
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            with path.open("rb") as stream:
+                return torch.load(stream, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             if "TorchScript" in str(error):
                 raise CheckpointError(path, "is a TorchScript archive, not a state dict", _RESAVE) \
                     from None  # fmt: skip
+            refused = _REFUSED.search(str(error))
+            if refused is None:
+                raise CheckpointError(
+                    path,
+                    "is no readable PyTorch file (no pickle of tensors and plain values)",
+                    _RESAVE,
+                ) from None
             raise CheckpointError(
                 path,
                 "holds Python objects that only running code from the file could load "
-                f"({_first_global(str(error))}), expected a state dict",
+                f"({refused[1][:160]}), expected a state dict",
                 f"where you trust the file, {_RESAVE}",
             ) from None
-        except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # a damaged pickle can raise anything
             first = (str(error).splitlines() or [type(error).__name__])[0]
             if "TorchScript" in str(error) or "torch.jit" in str(error):
                 first = "a TorchScript archive"
             raise CheckpointError(
                 path, f"is no readable PyTorch file ({first[:160]})", _RESAVE
             ) from None
-
-
-def _first_global(message: str) -> str:
-    """Pick the name of the refused class out of torch's long explanation."""
-    for word in message.replace("`", " ").split():
-        if "." in word and word.strip(".").count(".") >= 1 and word[0].isalpha():
-            return word.strip(".,")
-    return "unknown type"
 
 
 def _find_wrapper(root: Mapping[str, Any]) -> str | None:
@@ -186,11 +195,14 @@ def _is_stale(key: str, value: Any) -> bool:
     return key in _TRAINING_STATE or (key in WRAPPERS and _has_tensors(value))
 
 
-def _notes(root: Mapping[str, Any], wrapper: str | None) -> tuple[str, ...]:
+def _notes(root: Mapping[str, Any], wrapper: str | None, *, legacy: bool) -> tuple[str, ...]:
+    notes = []
+    if legacy:
+        notes.append("it is in the format from before PyTorch 1.6; a new .pt will be in today's")
     if wrapper is None:
-        return ()
+        return tuple(notes)
     stale = [key for key, value in root.items() if key != wrapper and _is_stale(key, value)]
-    notes = [f"the state dict was found under {wrapper!r}"]
+    notes.append(f"the state dict was found under {wrapper!r}")
     if stale:
         listed = ", ".join(repr(key) for key in stale)
         notes.append(f"{listed} belong to the old head and will be left out of a new checkpoint")
@@ -207,7 +219,7 @@ def _labels(root: Mapping[str, Any]) -> Labels:
             names = tuple(found)
             break
     index = root.get(_NAME_INDEX)
-    if names is None and isinstance(index, Mapping):
+    if names is None and isinstance(index, Mapping) and set(map(type, index.values())) == {int}:
         pairs = sorted((number, name) for name, number in index.items())
         if [number for number, _ in pairs] == list(range(len(pairs))):
             names = tuple(str(name) for _, name in pairs)
@@ -231,6 +243,7 @@ def _dtypes() -> dict[Any, str]:
         torch.uint8: "U8", torch.uint16: "U16", torch.uint32: "U32", torch.uint64: "U64",
         torch.bool: "BOOL", torch.complex64: "C64",
         torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+        torch.float8_e8m0fnu: "F8_E8M0",
     }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ Inputs = Annotated[
     str | None,
     typer.Option(
         "--inputs",
-        metavar="as-given|unit|centred",
+        metavar="as-given|unit",
         help="How descriptors go in; unit: divided by their norm (for word vectors).",
         rich_help_panel=_PANEL,
     ),

@@ -99,7 +99,8 @@ class Expansion:
             except EOFError as error:
                 raise CheckpointError(self.checkpoint.path, str(error)) from None
             except RuntimeError as error:  # torch's zip writer reports a full disk so
-                raise OutputError(out, f"cannot be written ({error})") from None
+                reason = error.__context__ or error
+                raise OutputError(out, f"cannot be written ({reason})") from None
         return paths
 
 

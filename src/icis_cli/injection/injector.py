@@ -131,7 +131,7 @@ class Injector:
             "unseen_rows": self.unseen_rows,
             "source": {
                 **asdict(self.source),
-                "path": os.path.relpath(self.source.path, path.absolute().parent),
+                "path": os.path.relpath(_true(Path(self.source.path)), _true(path).parent),
             },
             "descriptors": self.descriptors,
             "losses": self.losses,
@@ -184,7 +184,7 @@ class Injector:
                 seen_rows=tuple(record["seen_rows"]),
                 unseen_rows=tuple(record["unseen_rows"]),
                 source=Source(
-                    str((path.absolute().parent / source.path).resolve()),
+                    str(_true(path.parent / source.path)),
                     source.sha256,
                     source.head,
                     source.head_sha256,
@@ -221,6 +221,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, FloatArray]]:
     if not isinstance(record, dict):
         raise InjectorError(path, "is no injector")
     return record, tensors
+
+
+def _true(path: Path) -> Path:
+    """Make a path absolute with a folder free of links, so that ``..`` means the same everywhere.
+
+    The file itself may be a link: what it points to often has another name (download caches).
+    """
+    return path.parent.resolve() / path.name
 
 
 def source_of(path: Path, sha256: str, head: Head) -> Source:

@@ -15,7 +15,7 @@ import numpy as np
 from icis_cli.arrays import FloatArray
 from icis_cli.methods.base import Fitted, Method, Predictor, SeenPairs, Setting, Watch
 from icis_cli.methods.recipes import DEFAULT, Recipe
-from icis_cli.methods.spaces import InputSpace, RowSpace
+from icis_cli.methods.spaces import RowSpace, enter_inputs
 from icis_cli.runtime import import_torch
 
 _BLOCK = 4096
@@ -27,13 +27,13 @@ class RowNetwork(Predictor):
     """Trained networks between an input space and a row space.
 
     Attributes:
-        inputs: how descriptors go in.
+        inputs: how descriptors go in, one of ``spaces.INPUTS``.
         rows: how rows come out.
         layers: ``E_A.weight`` (h, d), ``E_A.bias`` (h,), and so on for ``D_A``, ``E_W``, ``D_W``.
 
     """
 
-    inputs: InputSpace
+    inputs: str
     rows: RowSpace
     layers: Mapping[str, FloatArray]
 
@@ -47,13 +47,15 @@ class RowNetwork(Predictor):
 
     def _predict_block(self, descriptors: FloatArray) -> FloatArray:
         layers = self.layers
-        hidden = self.inputs.enter(descriptors) @ layers["E_A.weight"].T + layers["E_A.bias"]
+        hidden = (
+            enter_inputs(self.inputs, descriptors) @ layers["E_A.weight"].T + layers["E_A.bias"]
+        )
         hidden = np.maximum(hidden, 0, dtype=np.float32)
         decoded: FloatArray = hidden @ layers["D_W.weight"].T + layers["D_W.bias"]
         return self.rows.leave(decoded)
 
     def tensors(self) -> Mapping[str, FloatArray]:
-        return {"inputs.middle": self.inputs.middle, **self.rows.tensors(), **self.layers}
+        return {**self.rows.tensors(), **self.layers}
 
     @classmethod
     def restore(cls, tensors: Mapping[str, FloatArray], settings: Mapping[str, Setting]) -> Self:
@@ -63,12 +65,10 @@ class RowNetwork(Predictor):
             for name in (f"{layer}.weight", f"{layer}.bias")
         }
         rows = RowSpace.restore(tensors)
-        hidden, width = layers["E_A.weight"].shape
+        hidden = layers["E_A.weight"].shape[0]
         if layers["D_W.weight"].shape[1] != hidden or layers["E_A.bias"].shape != (hidden,):
             raise ValueError("the layers do not fit together")
-        if tensors["inputs.middle"].shape != (width,):
-            raise ValueError("the input space does not fit the networks")
-        return cls(InputSpace(str(settings["inputs"]), tensors["inputs.middle"]), rows, layers)
+        return cls(str(settings["inputs"]), rows, layers)
 
 
 @dataclass(frozen=True)
@@ -92,17 +92,16 @@ class Icis(Method):
         recipe = self.recipe
         used = pairs.unseen if recipe.unseen == "used" and "a-a" in recipe.terms else None
         known = pairs.descriptors if used is None else np.concatenate([pairs.descriptors, used])
-        inputs = InputSpace.of(recipe.inputs, known)
         rows = RowSpace.as_given(pairs.rows)
         if recipe.rows == "span":
             rows = RowSpace.span_of(pairs.rows, np.random.default_rng(seed))
-        descriptors = torch.from_numpy(inputs.enter(known)).to(device)
+        descriptors = torch.from_numpy(enter_inputs(recipe.inputs, known)).to(device)
         targets = torch.from_numpy(rows.enter(pairs.rows)).to(device)
         generator = torch.Generator().manual_seed(seed)
         networks = EncoderDecoders(descriptors.shape[1], targets.shape[1], recipe, generator)
         networks = networks.to(device)
         training = train(networks, descriptors, targets, recipe, generator, watch)
-        return Fitted(RowNetwork(inputs, rows, networks.tensors()), training)
+        return Fitted(RowNetwork(recipe.inputs, rows, networks.tensors()), training)
 
 
 _SINGLE = replace(DEFAULT, terms=("a-w",))

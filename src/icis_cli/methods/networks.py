@@ -18,11 +18,7 @@ from icis_cli.methods.recipes import Recipe
 
 
 class EncoderDecoders(torch.nn.Module):
-    """Four linear layers: ``E_A`` d -> h, ``D_A`` h -> d, ``E_W`` r -> h, ``D_W`` h -> r.
-
-    With ``init="zero-decoders"`` inputs are unit vectors; gains bring them, and the hidden units,
-    to a size that suits equal Adam steps. :meth:`tensors` multiplies the gains into the weights.
-    """
+    """Four linear layers: ``E_A`` d -> h, ``D_A`` h -> d, ``E_W`` r -> h, ``D_W`` h -> r."""
 
     def __init__(self, width: int, rank: int, recipe: Recipe, generator: torch.Generator) -> None:
         super().__init__()
@@ -31,41 +27,34 @@ class EncoderDecoders(torch.nn.Module):
         self.decode_a = torch.nn.Linear(hidden, width)
         self.encode_w = torch.nn.Linear(rank, hidden)
         self.decode_w = torch.nn.Linear(hidden, rank)
-        zero = recipe.init == "zero-decoders"
-        self.gain_a = width**0.5 if zero else 1.0
-        self.gain_w = rank**0.5 if zero else 1.0
-        self.gain_hidden = hidden**-0.5 if zero else 1.0
         with torch.no_grad():
             for layer in (self.encode_a, self.decode_a, self.encode_w, self.decode_w):
                 layer.weight.normal_(0, 0.02, generator=generator)
                 layer.bias.zero_()
-            if zero:
-                for encoder in (self.encode_a, self.encode_w):
-                    encoder.weight.normal_(0, encoder.in_features**-0.5, generator=generator)
-                    encoder.bias.uniform_(-1, 1, generator=generator)
+            if recipe.init == "zero-decoders":
                 self.decode_a.weight.zero_()
                 self.decode_w.weight.zero_()
 
     def hidden_of_descriptors(self, descriptors: Tensor) -> Tensor:
         """Encode descriptors (B, d) to (B, h)."""
-        return functional.relu(self.encode_a(descriptors * self.gain_a)) * self.gain_hidden
+        return functional.relu(self.encode_a(descriptors))
 
     def hidden_of_rows(self, rows: Tensor) -> Tensor:
         """Encode rows (B, r) to (B, h)."""
-        return functional.relu(self.encode_w(rows * self.gain_w)) * self.gain_hidden
+        return functional.relu(self.encode_w(rows))
 
     def tensors(self) -> Mapping[str, FloatArray]:
-        """Return the layers as plain arrays: ``y = D relu(E x + e) + c`` without gains."""
+        """Return copies of the layers: ``y = D relu(E x + e) + c``."""
         layers = {
-            "E_A": (self.encode_a, self.gain_a),
-            "D_A": (self.decode_a, self.gain_hidden),
-            "E_W": (self.encode_w, self.gain_w),
-            "D_W": (self.decode_w, self.gain_hidden),
+            "E_A": self.encode_a,
+            "D_A": self.decode_a,
+            "E_W": self.encode_w,
+            "D_W": self.decode_w,
         }
         found: dict[str, FloatArray] = {}
-        for name, (layer, gain) in layers.items():
-            found[f"{name}.weight"] = (layer.weight.detach() * gain).cpu().numpy()
-            found[f"{name}.bias"] = np.array(layer.bias.detach().cpu().numpy())
+        for name, layer in layers.items():
+            found[f"{name}.weight"] = np.array(layer.weight.detach().cpu())
+            found[f"{name}.bias"] = np.array(layer.bias.detach().cpu())
         return found
 
 

@@ -28,8 +28,8 @@ class Recipe:
         hidden: width h of both encoders.
         inputs: how descriptors go in, one of ``spaces.INPUTS``.
         rows: ``"as-given"`` (K, P), or ``"span"``: in rotated coordinates of their span.
-        init: ``"normal"``: weights N(0, 0.02), biases 0; ``"zero-decoders"``: decoders start at
-            zero and encoders such that hidden units start at size 1.
+        init: ``"normal"``: weights N(0, 0.02), biases 0; ``"zero-decoders"``: the same, but both
+            decoders start at zero.
         loss: ``"cosine"``: ``1 - cos``; ``"squared"``: squared distance.
         terms: which of the four reconstructions are trained.
         unseen: whether unseen descriptors take part in ``"a-a"``: ``"used"`` or ``"ignored"``.
@@ -46,7 +46,7 @@ class Recipe:
 
     name: str
     hidden: int
-    inputs: Literal["as-given", "unit", "centred"]
+    inputs: Literal["as-given", "unit"]
     rows: Literal["as-given", "span"]
     init: Literal["normal", "zero-decoders"]
     loss: Literal["cosine", "squared"]
@@ -85,17 +85,17 @@ PAPER = Recipe(
 
 DEFAULT = Recipe(
     name="default",
-    hidden=1024,
-    inputs="centred",
+    hidden=2048,
+    inputs="unit",
     rows="span",
     init="zero-decoders",
     loss="squared",
     terms=TERMS,
     unseen="used",
-    lr=2e-3,
+    lr=1e-3,
     decay="linear",
-    weight_decay=5.0,
-    batch=32,
+    weight_decay=0.0,
+    batch=16,
     epochs=40,
     min_steps=0,
     stop_slope=None,

@@ -15,40 +15,19 @@ import numpy as np
 
 from icis_cli.arrays import FloatArray, unit_rows
 
-#: How descriptors go into the networks.
-INPUTS = ("as-given", "unit", "centred")
+#: How descriptors go into the networks: as they are, or divided by their Euclidean norm.
+INPUTS = ("as-given", "unit")
 
 
-@dataclass(frozen=True)
-class InputSpace:
-    """Descriptors as the networks see them.
+def enter_inputs(kind: str, descriptors: FloatArray) -> FloatArray:
+    """Return descriptors (M, d) as the networks see them.
 
-    Attributes:
-        kind: ``"as-given"``; ``"unit"``: divided by their Euclidean norm; ``"centred"``: unit,
-            minus the mean, unit again.
-        middle: (d,) the mean unit descriptor; zeros unless centred.
-
+    Raises:
+        ValueError: ``kind`` is none of ``INPUTS``.
     """
-
-    kind: str
-    middle: FloatArray
-
-    @classmethod
-    def of(cls, kind: str, descriptors: FloatArray) -> Self:
-        """Learn the space from the descriptors (C, d) that are known at training."""
-        middle = np.zeros(descriptors.shape[1], dtype=np.float32)
-        if kind == "centred":
-            middle = unit_rows(descriptors).mean(axis=0)
-        return cls(kind, middle)
-
-    def enter(self, descriptors: FloatArray) -> FloatArray:
-        """Map descriptors (M, d) into the space, (M, d)."""
-        if self.kind == "as-given":
-            return descriptors
-        unit = unit_rows(descriptors)
-        if self.kind == "unit":
-            return unit
-        return unit_rows(unit - self.middle)
+    if kind not in INPUTS:
+        raise ValueError(kind)
+    return unit_rows(descriptors) if kind == "unit" else descriptors
 
 
 @dataclass(frozen=True)

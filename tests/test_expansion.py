@@ -1,0 +1,332 @@
+"""A new checkpoint is the old one, bit by bit, with rows appended to its head and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from icis_cli import (
+    DEFAULT,
+    Icis,
+    Injector,
+    align,
+    expand,
+    find_head,
+    fit,
+    open_checkpoint,
+    read_descriptors,
+    remove,
+)
+from icis_cli.errors import CheckpointError, OutputError
+from icis_cli.files import sha256_of
+from icis_cli.injection.record import find_record
+from tests.conftest import World
+
+SMALL = Icis(replace(DEFAULT, hidden=16, epochs=2))
+FORMATS = ("zip", "legacy", "safetensors")
+METADATA = {"format": "pt", "note": 'umlaut "ü"\n\u2028 \x01'}
+
+
+def save(state: Any, folder: Path, how: str) -> Path:
+    path = folder / ("model.safetensors" if how == "safetensors" else "model.pt")
+    if how == "safetensors":
+        save_file(state, path, METADATA)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=how == "zip")
+    return path
+
+
+def load(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    return torch.load(path, weights_only=True)
+
+
+def full_state(
+    world: World, dtype: torch.dtype = torch.float32, *, bias: bool = True
+) -> dict[str, Any]:
+    """The head between tensors of many kinds, among them NaN with a payload."""
+    return {
+        "z.count": torch.tensor(7),
+        **world.state(dtype, bias=bias),
+        "empty": torch.zeros(0, 3),
+        "flags": torch.tensor([True, False, True]),
+        "odd": torch.tensor([0x7FC12345, -1, 1], dtype=torch.int32).view(torch.float32),
+        "a.half": torch.randn(5).to(torch.bfloat16),
+        "a.index": torch.arange(3, dtype=torch.int16),
+    }
+
+
+def injector_for(path: Path, folder: Path, descriptors: str = "attrs.csv") -> Injector:
+    checkpoint = open_checkpoint(path)
+    head = find_head(checkpoint)
+    names = checkpoint.labels.class_names
+    classes = align(head.rows, read_descriptors(folder / descriptors), head_names=names)
+    return fit(checkpoint, head, classes, SMALL)
+
+
+def plan(path: Path, folder: Path) -> Expansion:
+    return expand(open_checkpoint(path), injector_for(path, folder))
+
+
+def bits(tensor: torch.Tensor) -> tuple[torch.dtype, tuple[int, ...], bytes]:
+    plain = tensor.detach().clone(memory_format=torch.contiguous_format)
+    return tensor.dtype, tuple(tensor.shape), bytes(plain.untyped_storage().tolist())
+
+
+def others(state: dict[str, torch.Tensor]) -> dict[str, Any]:
+    return {key: bits(tensor) for key, tensor in state.items() if not key.startswith("fc.")}
+
+
+def second_table(folder: Path, world: World) -> Path:
+    """Descriptors of three classes that nobody has seen before."""
+    lines = [
+        f"later {n},{','.join(f'{v:.6f}' for v in row)}"
+        for n, row in enumerate(world.descriptors[:3] * 0.5 + 0.1)
+    ]
+    header = "class," + ",".join(f"attribute {n}" for n in range(8))
+    (folder / "later.csv").write_text("\n".join([header, *lines]) + "\n")
+    return folder / "later.csv"
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("how", FORMATS)
+def test_everything_old_is_kept_bit_by_bit(folder, world, how, dtype, bias):
+    state = full_state(world, dtype, bias=bias)
+    path = save(state, folder, how)
+    before = path.read_bytes()
+    injector = injector_for(path, folder)
+    expansion = expand(open_checkpoint(path), injector)
+    out = expansion.write(folder / f"new{path.suffix}")[-1]
+    new, old = load(out), load(path)
+
+    assert path.read_bytes() == before
+    assert list(new) == list(old)
+    assert others(new) == others(state)
+    rows = torch.from_numpy(injector.predict(injector.unseen_descriptors))
+    assert rows.shape == (6, 25 if bias else 24)
+    assert new["fc.weight"].shape == (46, 24)
+    assert bits(new["fc.weight"][:40]) == bits(state["fc.weight"])
+    assert bits(new["fc.weight"][40:]) == bits(rows[:, :24].to(dtype))
+    assert ("fc.bias" in new) == bias
+    if bias:
+        assert new["fc.bias"].shape == (46,)
+        assert bits(new["fc.bias"][:40]) == bits(state["fc.bias"])
+        assert bits(new["fc.bias"][40:]) == bits(rows[:, 24].to(dtype))
+    assert not any(tensor.requires_grad for tensor in new.values())
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    header: dict[str, Any] = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return header
+
+
+def test_a_safetensors_header_keeps_its_order_and_metadata(folder, world):
+    path = save(full_state(world), folder, "safetensors")
+    out = plan(path, folder).write(folder / "n.safetensors")
+    old, new = header_of(path), header_of(out[-1])
+    assert list(new) == list(old)
+    assert set(new["__metadata__"]) == {*METADATA, "icis"}
+    assert {k: v for k, v in new["__metadata__"].items() if k != "icis"} == METADATA
+
+
+@pytest.mark.parametrize("how", FORMATS)
+def test_same_input_same_bytes(folder, world, how):
+    path = save(full_state(world), folder, how)
+    written = []
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        expansion = plan(path, folder)
+        files = expansion.write(folder / name / f"new{path.suffix}")
+        written.append({file.name: file.read_bytes() for file in files})
+    assert written[0] == written[1]
+    assert list(written[0]) == [f"new{path.suffix}.icis.json", f"new{path.suffix}"]
+
+
+@pytest.mark.parametrize("how", FORMATS)
+def test_the_record_beside_and_inside(folder, world, how):
+    path = save(full_state(world), folder, how)
+    injector = injector_for(path, folder)
+    out = expand(open_checkpoint(path), injector, gamma=0.25).write(folder / f"new{path.suffix}")
+    text = out[0].read_text(encoding="utf-8")
+    content = json.loads(text)
+    assert text == json.dumps(content, sort_keys=True, ensure_ascii=False) + "\n"
+    assert str(folder) not in text
+    if how == "safetensors":
+        with safe_open(out[1], framework="pt") as opened:
+            assert opened.metadata()["icis"] + "\n" == text
+    record = find_record(open_checkpoint(out[1]))
+    assert record is not None
+    assert record.to_json() + "\n" == text
+    assert record.class_names == world.names
+    assert (record.head, record.seen) == ("fc", 40)
+    assert record.original_sha256 == sha256_of(path)
+    (only,) = record.rounds
+    assert (only.classes, only.method, only.calibration) == (6, "icis", 0.25)
+    assert only.descriptors == (("attrs.csv", sha256_of(folder / "attrs.csv")),)
+    assert only.descriptor_rows == tuple(range(40, 46))
+    assert content["rounds"][0]["settings"]["hidden"] == 16
+
+
+@pytest.mark.parametrize("how", FORMATS)
+def test_twice_and_back(folder, world, how):
+    path = save(full_state(world), folder, how)
+    injector = injector_for(path, folder)
+    first = expand(open_checkpoint(path), injector).write(folder / f"first{path.suffix}")[-1]
+    table = read_descriptors(second_table(folder, world))
+    expansion = expand(open_checkpoint(first), injector, table)
+    second = expansion.write(folder / f"second{path.suffix}")[-1]
+
+    record = find_record(open_checkpoint(second))
+    assert record is not None
+    assert record.class_names == (*world.names, "later 0", "later 1", "later 2")
+    assert [part.classes for part in record.rounds] == [6, 3]
+    assert [part.weights_sha256 for part in record.rounds] == [sha256_of(path), sha256_of(first)]
+    assert record.original_sha256 == sha256_of(path)
+    new, between = load(second), load(first)
+    assert bits(new["fc.weight"][:46]) == bits(between["fc.weight"])
+    rows = torch.from_numpy(injector.predict(table.values))
+    assert bits(new["fc.weight"][46:]) == bits(rows[:, :24])
+
+    for expanded in (first, second):
+        back = remove(open_checkpoint(expanded)).write(folder / f"back{path.suffix}", force=True)
+        assert back == (folder / f"back{path.suffix}",)
+        assert {k: bits(t) for k, t in load(back[0]).items()} == {
+            k: bits(t) for k, t in load(path).items()
+        }
+        if how == "safetensors":
+            assert back[0].read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("save_as", ["zip", "legacy"])
+def test_conversion_there_and_back(folder, world, save_as):
+    state = full_state(world)
+    path = save({"state_dict": state, "epoch": 3}, folder, save_as)
+    injector = injector_for(path, folder)
+    plain = expand(open_checkpoint(path), injector).write(folder / "plain.pt")[-1]
+    there = expand(open_checkpoint(path), injector).write(folder / "new.safetensors")[-1]
+    expected = {key: bits(tensor) for key, tensor in load(plain)["state_dict"].items()}
+    assert {key: bits(tensor) for key, tensor in load(there).items()} == expected
+    assert set(header_of(there)["__metadata__"]) == {"icis"}
+    for key, entry in header_of(there).items():  # readers may map tensors where they lie
+        if key != "__metadata__":
+            assert entry["data_offsets"][0] % state[key].element_size() == 0
+
+    back = remove(open_checkpoint(there)).write(folder / "back.pt")[-1]
+    assert {k: bits(t) for k, t in load(back).items()} == {k: bits(t) for k, t in state.items()}
+
+
+def test_safetensors_to_torch(folder, world):
+    path = save(full_state(world), folder, "safetensors")
+    files = plan(path, folder).write(folder / "new.pth")
+    assert [file.name for file in files] == ["new.pth.icis.json", "new.pth"]
+    assert list(load(files[1])) == list(open_checkpoint(path).tensors)
+    assert load(files[1])["fc.weight"].shape == (46, 24)
+    assert others(load(files[1])) == others(load(path))
+
+
+def test_module_versions_types_and_gradients_are_kept(folder, world):
+    model = torch.nn.Sequential(
+        OrderedDict(norm=torch.nn.BatchNorm1d(24), fc=torch.nn.Linear(24, 40))
+    )
+    state = model.state_dict(keep_vars=True)
+    torch.save(state, folder / "model.pt")
+    expansion = plan(folder / "model.pt", folder)
+    new: Any = load(expansion.write(folder / "new.pt")[-1])
+    assert type(new) is OrderedDict
+    assert new._metadata == state._metadata
+    assert new._metadata["norm"]["version"] == 2
+    assert [t.requires_grad for t in new.values()] == [t.requires_grad for t in state.values()]
+
+
+@pytest.mark.parametrize("how", ["zip", "legacy"])
+def test_a_head_that_lies_across_its_storage(folder, world, how):
+    state = world.state()
+    base = state["fc.weight"].t().contiguous()
+    state["fc.weight"] = base.t()
+    state["first column"] = base[0]  # shares memory with the head
+    assert not state["fc.weight"].is_contiguous()
+    path = save(state, folder, how)
+    new = load(plan(path, folder).write(folder / "n.pt")[-1])
+    assert bits(new["fc.weight"][:40]) == bits(world.state()["fc.weight"])
+    assert bits(new["first column"]) == bits(base[0])
+
+
+@pytest.mark.parametrize("listed", [list, tuple])
+def test_class_lists_grow_and_training_state_goes(folder, world, listed):
+    seen = world.names[:40]
+    root = {
+        "epoch": 3,
+        "classes": listed(seen),
+        "model": world.state(),
+        "class_to_idx": {name: row for row, name in enumerate(seen)},
+        "optimizer": {"state": {0: torch.ones(40, 24)}, "param_groups": [{"lr": 0.1}]},
+        "model_ema": {**world.state(), "n_averaged": torch.tensor(2)},
+        "lr_scheduler": {"last_epoch": 3},
+    }
+    torch.save(root, folder / "model.pt")
+    checkpoint = open_checkpoint(folder / "model.pt")
+    assert "'model', 'optimizer', 'lr_scheduler' belong to the old head" in checkpoint.notes[-1]
+    out = expand(checkpoint, injector_for(folder / "model.pt", folder)).write(folder / "new.pt")[-1]
+    new = load(out)
+    assert list(new) == ["epoch", "classes", "class_to_idx", "model_ema"]
+    assert new["classes"] == listed(world.names)
+    assert new["class_to_idx"] == {name: row for row, name in enumerate(world.names)}
+    assert list(new["model_ema"]) == list(root["model_ema"])
+    assert open_checkpoint(out).labels.class_names == world.names
+    back = load(remove(open_checkpoint(out)).write(folder / "back.pt")[-1])
+    assert back["classes"] == listed(seen)
+    assert back["class_to_idx"] == root["class_to_idx"]
+
+
+def test_outputs_that_are_refused(folder, world):
+    expansion = plan(folder / "model.pt", folder)
+    for force in (False, True):
+        with pytest.raises(OutputError, match="the output is the input itself"):
+            expansion.write(folder / "model.pt", force=force)
+    for taken in ("new.pt", "new.pt.icis.json"):
+        (folder / taken).write_bytes(b"old")
+        with pytest.raises(OutputError, match="exists already"):
+            expansion.write(folder / "new.pt")
+        assert (folder / taken).read_bytes() == b"old"
+        (folder / taken).unlink()
+    (folder / "new.pt").write_bytes(b"old")
+    expansion.write(folder / "new.pt", force=True)
+    assert load(folder / "new.pt")["fc.weight"].shape == (46, 24)
+
+
+def test_a_write_that_fails_half_way_leaves_nothing(folder, world, monkeypatch):
+    expansion = plan(folder / "model.pt", folder)
+    there = {path.name for path in folder.iterdir()}
+
+    def full(_, stream):
+        stream.write(b"half")
+        try:
+            raise OSError(28, "No space left on device")
+        finally:
+            raise RuntimeError("unexpected pos 704 vs 598")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match=r"new.pt: cannot be written \(.*No space left on device"):
+        expansion.write(folder / "new.pt")
+    assert {path.name for path in folder.iterdir()} == there
+
+
+def test_an_input_that_shrinks_meanwhile(folder, world):
+    path = save({**world.state(), "z": torch.ones(3, dtype=torch.uint8)}, folder, "safetensors")
+    expansion = plan(path, folder)
+    with path.open("r+b") as stream:
+        stream.truncate(path.stat().st_size - 1)
+    with pytest.raises(CheckpointError, match="became shorter while it was read"):
+        expansion.write(folder / "new.safetensors")
+    assert not (folder / "new.safetensors.icis.json").exists()

@@ -1,0 +1,88 @@
+"""The package as a whole: its public names, what importing it costs, and broken installations."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+import icis_cli
+from icis_cli import runtime
+from icis_cli.errors import InstallationError
+
+PUBLIC = [
+    "DEFAULT", "PAPER", "AlignedClasses", "Checkpoint", "Descriptors", "Evaluation", "Expansion",
+    "Features", "Head", "IcisError", "Icis", "Injector", "KnownHead", "Mean", "Mlp", "Nearest",
+    "Recipe", "RowComparison", "align", "compare_rows", "evaluate_features", "evaluate_images",
+    "expand", "find_head", "find_images", "fit", "known_head", "open_checkpoint",
+    "read_descriptors", "read_features", "read_lines", "remove",
+]  # fmt: skip
+
+
+def test_public_names_are_these_and_each_is_there_and_documented():
+    assert sorted(icis_cli.__all__) == sorted(PUBLIC)
+    for name in PUBLIC:
+        public = getattr(icis_cli, name)
+        if callable(public):
+            assert public.__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = icis_cli.nothing
+
+
+def test_the_installed_version_is_the_packages_own():
+    assert metadata.version("icis-cli") == icis_cli.__version__
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import icis_cli.cli.main",
+        "from icis_cli import open_checkpoint, find_head, read_descriptors, align, expand",
+        "from icis_cli import Injector",
+        "from icis_cli import Icis, Nearest, evaluate_features, known_head",
+    ],
+)
+def test_torch_is_not_imported_before_it_is_needed(statement):
+    check = f"import sys; {statement}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_torch_and_torchvision_that_do_not_fit_are_explained(monkeypatch):
+    def broken(name):
+        if name == "torchvision":
+            message = "operator torchvision::nms does not exist"
+            raise RuntimeError(message)
+
+    monkeypatch.setattr(runtime.importlib, "import_module", broken)
+    with pytest.raises(InstallationError, match="built for another torch") as caught:
+        runtime.import_torchvision()
+    assert "pip install" in caught.value.hint
+    assert "torch torchvision" in caught.value.hint
+
+
+def test_other_runtime_errors_at_import_are_not_explained_away(monkeypatch):
+    def broken(name):
+        if name == "torchvision":
+            message = "something else"
+            raise RuntimeError(message)
+
+    monkeypatch.setattr(runtime.importlib, "import_module", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        runtime.import_torchvision()
+
+
+def test_a_missing_extra_is_named():
+    with pytest.raises(InstallationError, match="needs the package nowhere_to_be_found") as caught:
+        runtime.import_extra("nowhere_to_be_found.io", "mat", "this file")
+    assert caught.value.hint == "pip install 'icis-cli[mat]'"
+
+
+def test_cuda_is_refused_where_there_is_none(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert runtime.choose_device("auto") == "cpu"
+    with pytest.raises(InstallationError, match="no CUDA device"):
+        runtime.choose_device("cuda")
