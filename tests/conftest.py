@@ -54,7 +54,9 @@ class World:
     seen: int
     names: tuple[str, ...]
 
-    def state(self, dtype: torch.dtype = torch.float32, *, bias: bool = True) -> dict:
+    def state(
+        self, dtype: torch.dtype = torch.float32, *, bias: bool = True
+    ) -> dict[str, torch.Tensor]:
         """A state dict with a body and the head ``fc`` of the seen classes."""
         rows = torch.from_numpy(self.rows[: self.seen].astype(np.float32))
         state = {

@@ -93,7 +93,7 @@ def test_unseen_descriptors_matter_only_where_they_are_used(pairs):
     for recipe, same in ((PAPER, False), (replace(PAPER, unseen="ignored"), True)):
         method = Icis(replace(recipe, epochs=2, hidden=16))
         rows = [method.fit(p, seed=0).predictor.predict(pairs.unseen) for p in (pairs, other)]
-        assert np.array_equal(*rows) is same
+        assert np.array_equal(rows[0], rows[1]) is same
 
 
 def test_every_epoch_is_reported(pairs):

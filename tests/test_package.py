@@ -55,7 +55,7 @@ def test_torch_and_torchvision_that_do_not_fit_are_explained(monkeypatch):
             message = "operator torchvision::nms does not exist"
             raise RuntimeError(message)
 
-    monkeypatch.setattr(runtime.importlib, "import_module", broken)
+    monkeypatch.setattr("importlib.import_module", broken)
     with pytest.raises(InstallationError, match="built for another torch") as caught:
         runtime.import_torchvision()
     assert "pip install" in caught.value.hint
@@ -68,7 +68,7 @@ def test_other_runtime_errors_at_import_are_not_explained_away(monkeypatch):
             message = "something else"
             raise RuntimeError(message)
 
-    monkeypatch.setattr(runtime.importlib, "import_module", broken)
+    monkeypatch.setattr("importlib.import_module", broken)
     with pytest.raises(RuntimeError, match="something else"):
         runtime.import_torchvision()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -53,8 +52,8 @@ class EncoderDecoders(torch.nn.Module):
         }
         found: dict[str, FloatArray] = {}
         for name, layer in layers.items():
-            found[f"{name}.weight"] = np.array(layer.weight.detach().cpu())
-            found[f"{name}.bias"] = np.array(layer.bias.detach().cpu())
+            found[f"{name}.weight"] = layer.weight.detach().cpu().numpy().copy()
+            found[f"{name}.bias"] = layer.bias.detach().cpu().numpy().copy()
         return found
 
 
