@@ -26,7 +26,6 @@ from icis_cli import (
     read_descriptors,
     remove,
 )
-from icis_cli.errors import CheckpointError, OutputError
 from icis_cli.files import sha256_of
 from icis_cli.injection.record import find_record
 from icis_cli.methods.base import Predictor
@@ -306,46 +305,3 @@ def test_class_lists_grow_and_training_state_goes(folder, world, listed):
     back = load(remove(open_checkpoint(out)).write(folder / "back.pt")[-1])
     assert back["classes"] == listed(seen)
     assert back["class_to_idx"] == root["class_to_idx"]
-
-
-def test_outputs_that_are_refused(folder, world):
-    expansion = plan(folder / "model.pt", folder)
-    for force in (False, True):
-        with pytest.raises(OutputError, match="the output is the input itself"):
-            expansion.write(folder / "model.pt", force=force)
-    for taken in ("new.pt", "new.pt.icis.json"):
-        (folder / taken).write_bytes(b"old")
-        with pytest.raises(OutputError, match="exists already"):
-            expansion.write(folder / "new.pt")
-        assert (folder / taken).read_bytes() == b"old"
-        (folder / taken).unlink()
-    (folder / "new.pt").write_bytes(b"old")
-    expansion.write(folder / "new.pt", force=True)
-    assert load(folder / "new.pt")["fc.weight"].shape == (46, 24)
-
-
-def test_a_write_that_fails_half_way_leaves_nothing(folder, world, monkeypatch):
-    expansion = plan(folder / "model.pt", folder)
-    there = {path.name for path in folder.iterdir()}
-
-    def full(_, stream):
-        stream.write(b"half")
-        try:
-            raise OSError(28, "No space left on device")
-        finally:
-            raise RuntimeError("unexpected pos 704 vs 598")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OutputError, match=r"new.pt: cannot be written \(.*No space left on device"):
-        expansion.write(folder / "new.pt")
-    assert {path.name for path in folder.iterdir()} == there
-
-
-def test_an_input_that_shrinks_meanwhile(folder, world):
-    path = save({**world.state(), "z": torch.ones(3, dtype=torch.uint8)}, folder, "safetensors")
-    expansion = plan(path, folder)
-    with path.open("r+b") as stream:
-        stream.truncate(path.stat().st_size - 1)
-    with pytest.raises(CheckpointError, match="became shorter while it was read"):
-        expansion.write(folder / "new.safetensors")
-    assert not (folder / "new.safetensors.icis.json").exists()

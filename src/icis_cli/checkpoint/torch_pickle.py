@@ -143,12 +143,10 @@ def _load(path: Path, *, legacy: bool) -> Any:
     with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is wrong is said once, by the error
         try:
-            if not legacy and not path.name.endswith(
-                ".safetensors"
-            ):  # torch would believe that suffix
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            with path.open("rb") as stream:
-                return torch.load(stream, map_location="cpu", weights_only=True)
+            if legacy or path.name.endswith(".safetensors"):  # torch would believe the suffix
+                with path.open("rb") as stream:
+                    return torch.load(stream, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         except pickle.UnpicklingError as error:
             if "TorchScript" in str(error):
                 raise CheckpointError(path, "is a TorchScript archive, not a state dict", _RESAVE) \

@@ -61,7 +61,7 @@ class Expansion:
 
         """
         container_for(out, self.checkpoint)
-        for path in self.outputs(out):
+        for path in reversed(self.outputs(out)):
             require_writable(path, force=force, inputs=(self.checkpoint.path,))
 
     def write(self, out: Path | str, *, force: bool = False) -> tuple[Path, ...]:

@@ -37,8 +37,9 @@ class Recipe:
         decay: ``"constant"``, or ``"linear"`` to zero over all steps.
         weight_decay: decoupled (AdamW).
         batch: classes per step.
-        epochs: at most.
-        min_steps: raise ``epochs`` until there are this many steps.
+        epochs: passes over all classes, at most.
+        min_steps: more epochs than ``epochs`` where those are fewer steps than this: how long
+            training must be hardly depends on the number of classes.
         stop_slope: stop after 5 epochs in a row whose loss falls by less than this per epoch,
             measured between the last 10 epochs and the 10 before; None: train all epochs.
 
@@ -96,8 +97,8 @@ DEFAULT = Recipe(
     decay="linear",
     weight_decay=0.0,
     batch=16,
-    epochs=40,
-    min_steps=0,
+    epochs=1,
+    min_steps=500,
     stop_slope=None,
 )
 
