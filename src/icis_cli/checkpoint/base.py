@@ -109,6 +109,10 @@ class Checkpoint(ABC):
     ) -> None:
         """Write the tensors of ``source``, which came from another container, in this one."""
 
+    def only_here(self) -> tuple[str, ...]:
+        """Say what no other container has room for and a conversion would lose."""
+        return ()
+
     def array(self, key: str) -> FloatArray:
         """Return one float tensor as float32; a copy."""
         info = self.tensors[key]

@@ -89,6 +89,16 @@ class TorchCheckpoint(Checkpoint):
         state: Mapping[str, Any] = self.root if self.wrapper is None else self.root[self.wrapper]
         return state
 
+    def only_here(self) -> tuple[str, ...]:
+        lost = [repr(key) for key in self.state if key not in self.tensors]
+        if self.wrapper is not None:
+            lost += [repr(key) for key in self.root if key != self.wrapper]
+        if getattr(self.state, "_metadata", None):
+            lost.append(
+                "the versions of its modules (some models then load with strict=False only)"
+            )
+        return (f"not carried over into the other format: {', '.join(lost)}",) if lost else ()
+
     def raw(self, key: str) -> Buffer:
         torch = import_torch()
         tensor = self.state[key].detach().contiguous().reshape(-1)

@@ -84,9 +84,8 @@ def inject(
             raise UsageError("--remove needs --weights: the checkpoint to take rows off")
         checkpoint = open_checkpoint(weights)
         output.note(checkpoint.notes)
-        _finish(
-            output, remove_rows(checkpoint), out or _beside(weights, "original"), force, dry_run
-        )
+        original = out or _beside(weights, "original")
+        _finish(output, remove_rows(checkpoint), original, (), force=force, dry_run=dry_run)
         return
     loaded = Injector.load(injector)
     checkpoint = open_checkpoint(Path(loaded.source.path) if weights is None else weights)
@@ -96,7 +95,9 @@ def inject(
     expansion = expand(
         checkpoint, loaded, table, unseen=None if chosen is None else tuple(chosen), gamma=gamma
     )
-    _finish(output, expansion, out or _beside(checkpoint.path, "injected"), force, dry_run)
+    inputs = (injector,) if attrs is None else (injector, attrs)
+    new = out or _beside(checkpoint.path, "injected")
+    _finish(output, expansion, new, inputs, force=force, dry_run=dry_run)
 
 
 def _gamma(calibration: str) -> float:
@@ -117,11 +118,19 @@ def _beside(path: Path, what: str) -> Path:
     return Path(f"{path.stem}.{what}{path.suffix}")
 
 
-def _finish(output: Output, expansion: Expansion, out: Path, force: bool, dry_run: bool) -> None:
+def _finish(
+    output: Output,
+    expansion: Expansion,
+    out: Path,
+    inputs: tuple[Path, ...],
+    *,
+    force: bool,
+    dry_run: bool,
+) -> None:
     """Write what was planned and print the result."""
-    output.note(expansion.notes)
+    expansion.check_outputs(out, force=force, inputs=inputs)
+    output.note((*expansion.notes, *expansion.losses(out)))
     output.warn(expansion.warnings)
-    expansion.check_outputs(out, force=force)
     files = [str(path) for path in expansion.outputs(out)]
     before, after = len(expansion.head.weight), len(expansion.class_names)
     gamma = expansion.record.rounds[-1].calibration if expansion.record is not None else None

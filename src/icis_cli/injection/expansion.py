@@ -53,16 +53,26 @@ class Expansion:
         """Return the files that :meth:`write` makes, the checkpoint last."""
         return (out,) if self.record is None else (side_file(out), out)
 
-    def check_outputs(self, out: Path, *, force: bool) -> None:
+    def check_outputs(self, out: Path, *, force: bool, inputs: tuple[Path, ...] = ()) -> None:
         """Refuse what :meth:`write` would refuse, before any work is done.
+
+        Args:
+            out: the new checkpoint.
+            force: whether existing files may be replaced.
+            inputs: files besides the checkpoint that must not be overwritten.
 
         Raises:
             OutputError: with the way out.
 
         """
         container_for(out, self.checkpoint)
-        for path in reversed(self.outputs(out)):
-            require_writable(path, force=force, inputs=(self.checkpoint.path,))
+        for path in (out, side_file(out)):
+            require_writable(path, force=force, inputs=(self.checkpoint.path, *inputs))
+
+    def losses(self, out: Path) -> tuple[str, ...]:
+        """Return what would not survive a change of container, for people."""
+        container = container_for(out, self.checkpoint)
+        return () if container is type(self.checkpoint) else self.checkpoint.only_here()
 
     def write(self, out: Path | str, *, force: bool = False) -> tuple[Path, ...]:
         """Write the checkpoint, and beside it its record; both appear whole or not at all.
@@ -101,6 +111,8 @@ class Expansion:
             except RuntimeError as error:  # torch's zip writer reports a full disk so
                 reason = error.__context__ or error
                 raise OutputError(out, f"cannot be written ({reason})") from None
+        if self.record is None:  # what an older file of this name said is no longer true
+            side_file(out).unlink(missing_ok=True)
         return paths
 
 
@@ -143,7 +155,7 @@ def expand(
             "pass --calibration none",
         )
     classes = new_classes(injector, descriptors, unseen)
-    known = record.class_names if record is not None else injector.seen_names
+    known = record.class_names if record is not None else _known_names(checkpoint, injector)
     _check_new(known, classes.names)
     rows = _predicted(injector, classes, gamma if head.bias is not None else 0.0)
     weights_sha256 = sha256_of(checkpoint.path)
@@ -159,9 +171,7 @@ def expand(
         descriptors=classes.sources,
     )
     if record is None:
-        record = Record(
-            head.key, injector.seen_names, len(head.weight), injector.seen_rows, weights_sha256, ()
-        )
+        record = Record(head.key, known, len(head.weight), injector.seen_rows, weights_sha256, ())
     names = (*record.class_names, *classes.names)
     return Expansion(
         checkpoint,
@@ -238,6 +248,12 @@ def _check_belongs(
         f"({injector.source.path})",
         "run icis fit again with these weights",
     )
+
+
+def _known_names(checkpoint: Checkpoint, injector: Injector) -> tuple[str, ...]:
+    """Return the names of the seen classes: the checkpoint's own where it has any."""
+    own = checkpoint.labels.class_names
+    return own if own is not None and len(own) == len(injector.seen_names) else injector.seen_names
 
 
 def _check_new(known: tuple[str, ...], names: tuple[str, ...]) -> None:
