@@ -86,14 +86,14 @@ PAPER = Recipe(
 
 DEFAULT = Recipe(
     name="default",
-    hidden=2048,
+    hidden=1024,
     inputs="unit",
     rows="span",
     init="zero-decoders",
     loss="squared",
     terms=TERMS,
     unseen="used",
-    lr=1e-3,
+    lr=2e-3,
     decay="linear",
     weight_decay=0.0,
     batch=16,
