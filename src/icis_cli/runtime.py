@@ -6,7 +6,9 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-from icis_cli.errors import InstallationError
+from icis_cli.errors import InstallationError, UsageError
+
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def import_torch() -> Any:
@@ -67,12 +69,25 @@ def choose_device(device: str) -> str:
     """Return ``"cpu"`` or ``"cuda"`` for ``"auto"``, else ``device`` itself; imports torch.
 
     Raises:
+        UsageError: another name.
         InstallationError: CUDA is asked for but not there.
 
     """
+    require_device(device)
     if device == "cpu":
         return device
     there = import_torch().cuda.is_available()
     if device == "cuda" and not there:
         raise InstallationError("no CUDA device is there", "pass --device cpu")
     return "cuda" if there else "cpu"
+
+
+def require_device(device: str) -> None:
+    """Refuse a name that is no device, without importing torch.
+
+    Raises:
+        UsageError: it is none.
+
+    """
+    if device not in DEVICES:
+        raise UsageError(f"--device {device}: expected one of {', '.join(DEVICES)}")

@@ -18,7 +18,10 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where to put the files.")
     ] = Path("icis-demo"),
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of every random choice.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option("--seed", min=0, max=options.LARGEST_SEED, help="Of every random choice."),
+    ] = 0,
     force: options.Force = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -57,7 +60,9 @@ def demo(
         output.say(Text(f"\n$ icis {shlex.join(command)}", style="bold"))
         # With --json or --quiet the last command's result is the only one.
         silent = output.mode != "human" and step is not steps[-1]
-        with redirect_stdout(StringIO()) if silent else nullcontext():
+        kept = StringIO()
+        with redirect_stdout(kept) if silent else nullcontext():
             code = run(command)
         if code:
+            print(kept.getvalue(), end="")  # with --json: what went wrong
             raise typer.Exit(code)

@@ -86,7 +86,13 @@ def fit(
     ] = "default",
     seed: Annotated[
         int,
-        typer.Option("--seed", min=0, help="Of every random choice.", rich_help_panel=_TRAINING),
+        typer.Option(
+            "--seed",
+            min=0,
+            max=options.LARGEST_SEED,
+            help="Of every random choice.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = 0,
     device: options.Device = "auto",
     hidden: Hidden = None,
@@ -113,7 +119,8 @@ def fit(
             "one descriptor file is read, several were given",
             "join their columns into one file",
         )
-    require_writable(out, force=force, inputs=(weights, *attrs, *(unseen_attrs or ())))
+    lists = tuple(path for path in (classes, seen, unseen) if path is not None)
+    require_writable(out, force=force, inputs=(weights, *attrs, *(unseen_attrs or ()), *lists))
     from icis_cli import align, find_head, open_checkpoint, read_descriptors
     from icis_cli import fit as fit_injector
     from icis_cli.injection.record import find_record

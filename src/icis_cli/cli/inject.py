@@ -15,6 +15,9 @@ from icis_cli.errors import UsageError
 if TYPE_CHECKING:
     from icis_cli.injection.expansion import Expansion
 
+#: float32 ends below; no logit comes near.
+_TOO_LARGE = 1e38
+
 
 def inject(
     injector: Annotated[
@@ -95,7 +98,7 @@ def inject(
     expansion = expand(
         checkpoint, loaded, table, unseen=None if chosen is None else tuple(chosen), gamma=gamma
     )
-    inputs = (injector,) if attrs is None else (injector, attrs)
+    inputs = tuple(path for path in (injector, attrs, classes, unseen) if path is not None)
     new = out or _beside(checkpoint.path, "injected")
     _finish(output, expansion, new, inputs, force=force, dry_run=dry_run)
 
@@ -108,7 +111,7 @@ def _gamma(calibration: str) -> float:
         gamma = float(calibration)
     except ValueError:
         gamma = math.nan
-    if not math.isfinite(gamma):
+    if not abs(gamma) < _TOO_LARGE:  # nan, too
         raise UsageError(f"--calibration {calibration}: expected 'none' or a number")
     return gamma
 

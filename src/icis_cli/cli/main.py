@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ import typer
 from icis_cli import __version__
 from icis_cli.cli import demo, evaluate, fit, inject
 from icis_cli.cli.output import print_error
-from icis_cli.errors import IcisError, QualityGateError, UsageError, printable
+from icis_cli.errors import IcisError, QualityGateError, UsageError
 
 app = typer.Typer(
     name="icis",
@@ -50,6 +51,8 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = app(args=arguments, prog_name="icis", standalone_mode=False)
+        if code == 130:  # newer typer turns the interrupt into this
+            raise KeyboardInterrupt
     except QualityGateError as error:
         print_error(error, as_json=False)  # the result has been printed already
         return error.exit_code
@@ -61,19 +64,13 @@ def run(arguments: list[str]) -> int:
         print("icis: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Nobody reads stdout any more; keep Python from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()  # nobody reads it any more
         return 1
     except Exception as error:
         _trace()
-        usage = _usage_error(error)
-        if usage is None:
-            usage = IcisError(
-                f"unexpected {type(error).__name__}: {error}",
-                "this is a fault of icis: please report it with the output of ICIS_DEBUG=1",
-            )
-        print_error(usage, as_json=as_json)
-        return usage.exit_code
+        told = _usage_error(error) or _system_error(error) or _fault(error)
+        print_error(told, as_json=as_json)
+        return told.exit_code
     return code if isinstance(code, int) else 0
 
 
@@ -86,7 +83,23 @@ def _usage_error(error: Exception) -> IcisError | None:
         return None
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "icis"
-    return UsageError(printable(error.format_message()), f"see {command} --help")
+    # Where help was shown for want of a command, there is no message.
+    return UsageError(error.format_message() or "expected a command", f"see {command} --help")
+
+
+def _system_error(error: Exception) -> IcisError | None:
+    """Turn what the operating system refused, and nothing nearer knew how to tell, into our own."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return None
+    where = "" if error.filename is None else f"{error.filename}: "
+    return IcisError(f"{where}{error.strerror}")
+
+
+def _fault(error: Exception) -> IcisError:
+    return IcisError(
+        f"unexpected {type(error).__name__}: {error}",
+        "this is a fault of icis: please report it with the output of ICIS_DEBUG=1",
+    )
 
 
 def _trace() -> None:
@@ -103,10 +116,20 @@ def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Run the command line; the entry point of ``icis``."""
     signal.signal(signal.SIGTERM, _terminated)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what its encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:])
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:  # it is where the process was started without one
+            sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print_error(IcisError(f"stdout: {error.strerror}"), as_json=False)
+        _forget_stdout()
         code = code or 1
     sys.exit(code)
+
+
+def _forget_stdout() -> None:
+    """Let go of a stdout that takes nothing, so that Python does not complain about it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

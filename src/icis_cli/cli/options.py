@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from icis_cli.runtime import require_device
+
 _HOW = "What is printed"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=_HOW)]
@@ -28,7 +30,23 @@ HeadKey = Annotated[
         show_default=False,
     ),
 ]
-Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute.")]
+
+
+def _known_device(device: str) -> str:
+    require_device(device)
+    return device
+
+
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="auto|cpu|cuda", help="Where to compute.", callback=_known_device
+    ),
+]
+
+
+#: What every random number generator takes.
+LARGEST_SEED = 2**32 - 1
 
 
 def lines_of(path: Path | None) -> list[str] | None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from icis_cli.errors import IcisError, printable
 
@@ -45,7 +45,7 @@ class Output:
     def say(self, what: RenderableType) -> None:
         """Tell a person what goes on (stderr); silent unless in human mode."""
         if self.mode == "human":
-            stderr_console().print(what)
+            _show(what, sys.stderr)
 
     def note(self, notes: Iterable[str]) -> None:
         """Tell a person what they may want to check (stderr)."""
@@ -65,7 +65,7 @@ class Output:
         elif self.mode == "quiet":
             print(printable(quiet))
         else:
-            stdout_console().print(human)
+            _show(human, sys.stdout)
 
     @contextmanager
     def bar(self, what: str, unit: str) -> Iterator[ProgressBar | None]:
@@ -88,7 +88,7 @@ class Output:
             TextColumn("{task.fields[unit]} {task.fields[detail]}"),
             TimeRemainingColumn(compact=True),
         )
-        with Progress(*columns, console=stderr_console(), transient=True) as progress:
+        with Progress(*columns, console=_console(sys.stderr), transient=True) as progress:
             yield ProgressBar(progress, progress.add_task(what, unit=unit, detail="", total=None))
 
 
@@ -104,23 +104,27 @@ class ProgressBar:
         self.progress.update(self.task, completed=done, total=total, detail=detail)
 
 
-def stdout_console() -> Console:
-    """Return a console on stdout; colours only on a terminal, and never with NO_COLOR."""
+def _show(what: RenderableType, stream: TextIO) -> None:
+    """Print plain text as one line, whatever it holds (names are no markup), else a table."""
+    if isinstance(what, str):
+        print(printable(what), file=stream)
+    else:
+        _console(stream).print(what)
+
+
+def _console(stream: TextIO) -> Console:
+    """Return a console; colours only on a terminal, and never with NO_COLOR."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, highlight=False, soft_wrap=False)
-
-
-def stderr_console() -> Console:
-    """Return a console on stderr."""
-    from rich.console import Console
-
-    return Console(file=sys.stderr, highlight=False)
+    return Console(file=stream, highlight=False)
 
 
 def print_json(content: Mapping[str, Any]) -> None:
-    """Print one JSON object on stdout; never NaN, which is no JSON."""
-    print(json.dumps(content, allow_nan=False, ensure_ascii=False))
+    """Print one JSON object on stdout; never NaN, which is no JSON.
+
+    Names are escaped to ASCII: they may hold control characters, or what stdout cannot encode.
+    """
+    print(json.dumps(content, allow_nan=False))
 
 
 def print_error(error: IcisError, *, as_json: bool) -> None:

@@ -193,6 +193,8 @@ def rows_of(
         AlignmentError: an entry is not there, or there twice.
 
     """
+    if not entries:
+        raise AlignmentError(f"{option} lists no class")
     named = table.names is not None and not set(entries).isdisjoint(table.names)
     if not named and all(entry.isdecimal() and entry.isascii() for entry in entries):
         rows = tuple(int(entry) for entry in entries)

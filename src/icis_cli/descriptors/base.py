@@ -120,6 +120,16 @@ def _check_values(found: Descriptors) -> None:
             f"{len(zero)} descriptor row(s) are all zero: {_listed(found, zero)}",
             "a class without attributes cannot be learned: describe it or remove it",
         )
+    with np.errstate(over="ignore", under="ignore"):
+        squared = np.square(found.values).sum(axis=1)
+    beyond = np.flatnonzero(~np.isfinite(squared) | (squared < np.finfo(np.float32).tiny))
+    if len(beyond):
+        raise DescriptorError(
+            found.path,
+            f"the length of {len(beyond)} descriptor row(s) does not fit into float32: "
+            f"{_listed(found, beyond)}",
+            "multiply all attributes by a factor that brings them near 1",
+        )
     if len(found.values) > 1 and not np.ptp(found.values, axis=0).any():
         raise DescriptorError(
             found.path,

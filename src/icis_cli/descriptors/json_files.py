@@ -41,7 +41,11 @@ def read_json(path: Path) -> Descriptors:
             raise DescriptorError(
                 path, f"{where} has {len(row)} numbers, expected {len(rows[0])} as the first class"
             )
-    return checked(path, [[float(v) for v in row] for row in rows], names, columns)
+    try:
+        values = [[float(v) for v in row] for row in rows]
+    except OverflowError:
+        raise DescriptorError(path, "holds a whole number that no float can hold") from None
+    return checked(path, values, names, columns)
 
 
 def _named_rows(path: Path, content: Any) -> tuple[list[str] | None, list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +24,34 @@ def load_array(path: Path) -> Any:
 
     """
     try:
+        with path.open("rb") as stream:
+            if stream.read(2) != b"PK":
+                stream.seek(0)
+                return np.load(stream, allow_pickle=False)
+        with zipfile.ZipFile(path):  # numpy would leave a damaged archive open
+            pass
         return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
+    except Exception as error:  # a damaged file can raise anything
         raise DescriptorError(
             path,
-            f"is no readable numpy file ({str(error).splitlines()[0][:160]})",
+            f"is no readable numpy file ({_first_line(error)})",
             "save plain numbers: numpy.save(path, array)",
         ) from None
 
 
-def read_npy(path: Path) -> Descriptors:
-    """Read a matrix (C, d) without names."""
-    return checked(path, load_array(path))
+def read_numpy(path: Path) -> Descriptors:
+    """Read what numpy wrote; its content tells whether it is one array or several."""
+    loaded = load_array(path)
+    return checked(path, loaded) if isinstance(loaded, np.ndarray) else _read_archive(path, loaded)
 
 
-def read_npz(path: Path) -> Descriptors:
+def _read_archive(path: Path, archive: Any) -> Descriptors:
     """Read a matrix (C, d), and names if there is a text array of one of the usual names."""
-    with load_array(path) as archive:
+    with archive:
         try:
             arrays = {name: archive[name] for name in archive.files}
-        except (ValueError, OSError, EOFError) as error:
-            raise DescriptorError(path, f"cannot be read ({error})") from None
+        except Exception as error:  # a damaged file can raise anything
+            raise DescriptorError(path, f"cannot be read ({_first_line(error)})") from None
     matrices = [n for n, array in arrays.items() if array.ndim == 2 and array.dtype.kind in "fiub"]
     chosen = next((name for name in _VALUES if name in matrices), None)
     if chosen is None and len(matrices) == 1:
@@ -65,5 +73,13 @@ def read_npz(path: Path) -> Descriptors:
 
 
 def texts(array: Any) -> list[str]:
-    """Turn a text array of any shape into a list of strings."""
-    return [n.decode() if isinstance(n, bytes) else str(n) for n in array.ravel().tolist()]
+    """Turn a text array of any shape into a list of strings; odd bytes are escaped."""
+    return [
+        n.decode(errors="backslashreplace") if isinstance(n, bytes) else str(n)
+        for n in array.ravel().tolist()
+    ]
+
+
+def _first_line(error: Exception) -> str:
+    """Return the start of what an error says, or its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

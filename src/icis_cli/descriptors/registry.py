@@ -8,13 +8,13 @@ from pathlib import Path
 from icis_cli.descriptors.base import Descriptors, check_names, checked
 from icis_cli.descriptors.json_files import read_json
 from icis_cli.descriptors.matlab import read_mat
-from icis_cli.descriptors.numpy_files import read_npy, read_npz
+from icis_cli.descriptors.numpy_files import read_numpy
 from icis_cli.descriptors.tables import read_table
 from icis_cli.errors import DescriptorError
 
 READERS: dict[str, Callable[[Path], Descriptors]] = {
-    ".npy": read_npy,
-    ".npz": read_npz,
+    ".npy": read_numpy,
+    ".npz": read_numpy,
     ".csv": read_table,
     ".tsv": read_table,
     ".json": read_json,

@@ -12,6 +12,9 @@ from pathlib import Path
 from icis_cli.descriptors.base import Descriptors, checked
 from icis_cli.errors import DescriptorError
 
+#: What a column of class names is called, in lower case.
+_NAME_COLUMN = ("", "class", "classes", "class_name", "name", "label", "id")
+
 
 def read_table(path: Path) -> Descriptors:
     """Read a text table (C, d).
@@ -22,12 +25,13 @@ def read_table(path: Path) -> Descriptors:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            first = stream.readline()
+            first = next((line for line in stream if line.strip()), "")
             stream.seek(0)
             separator = max(("\t", ";", ","), key=first.count)
+            reader = csv.reader(stream, delimiter=separator)
             lines = [
-                (number, [cell.strip() for cell in cells])
-                for number, cells in enumerate(csv.reader(stream, delimiter=separator), 1)
+                (reader.line_num, [cell.strip() for cell in cells])
+                for cells in reader
                 if any(cell.strip() for cell in cells)
             ]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -37,15 +41,12 @@ def read_table(path: Path) -> Descriptors:
     if not lines:
         raise DescriptorError(path, "is empty, expected one line per class")
     columns: list[str] | None = None
-    # A header has a cell beyond the names that is no number.
-    if not all(_is_number(cell) for cell in lines[0][1][1:]) or (
-        len(lines[0][1]) == 1 and not _is_number(lines[0][1][0])
-    ):
+    if _is_header(lines[0][1]):
         columns = lines.pop(0)[1]
         if not lines:
             raise DescriptorError(path, "has a header but no class below it")
-    named = not all(_is_number(cells[0]) for _, cells in lines) or _is_index(columns, lines)
     width = len(lines[0][1])
+    named = _is_index(columns, width) or _starts_with_names(path, lines)
     values = []
     for number, cells in lines:
         if len(cells) != width:
@@ -72,10 +73,37 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _is_index(columns: list[str] | None, lines: list[tuple[int, list[str]]]) -> bool:
-    """Tell whether the first column, all numbers, is headed as class names (e.g. WordNet ids)."""
-    return (
-        columns is not None
-        and len(columns) == len(lines[0][1])
-        and columns[0].casefold() in {"", "class", "classes", "class_name", "name", "label", "id"}
-    )
+def _is_header(cells: list[str]) -> bool:
+    """Tell whether the first line names the columns.
+
+    A line with both numbers and something else beyond the first cell is taken for a class whose
+    number is missing or misspelt: dropping it as a header would shift all classes by one.
+    """
+    if cells[0].casefold() in _NAME_COLUMN:
+        return True  # the other columns may be called 0, 1, 2
+    beyond = cells[1:] or cells
+    return any(beyond) and not any(_is_number(cell) for cell in beyond)
+
+
+def _is_index(columns: list[str] | None, width: int) -> bool:
+    """Tell whether the first column is headed as class names, be they numbers (WordNet ids)."""
+    return columns is not None and len(columns) == width and columns[0].casefold() in _NAME_COLUMN
+
+
+def _starts_with_names(path: Path, lines: list[tuple[int, list[str]]]) -> bool:
+    """Tell whether the first column holds class names, some of which may look like numbers.
+
+    Raises:
+        DescriptorError: most of it are numbers: the rest is misspelt, or it needs a header.
+
+    """
+    odd = [(number, cells[0]) for number, cells in lines if not _is_number(cells[0])]
+    if odd and 2 * len(odd) < len(lines):
+        number, cell = odd[0]
+        found = f"found {cell!r}" if cell else "found an empty cell"
+        raise DescriptorError(
+            path,
+            f"line {number}: expected a number, {found}",
+            "if the first column holds class names, put a header with 'class' above it",
+        )
+    return bool(odd)

@@ -1,0 +1,278 @@
+"""Which descriptor belongs to which row of the head: names, lists, positions, plausibility."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import icis_cli as icis
+from icis_cli.cli.main import run
+from icis_cli.descriptors.base import Descriptors
+from icis_cli.descriptors.names import match_names, simplified
+from icis_cli.descriptors.plausibility import agreement, agreement_warning
+from icis_cli.errors import AlignmentError
+from icis_cli.report.understood import examples
+
+ATTRS = Path("attrs.csv")
+
+
+@pytest.fixture
+def table(world) -> Descriptors:
+    return Descriptors(world.descriptors, world.names, ATTRS)
+
+
+@pytest.fixture
+def head_rows(world) -> np.ndarray:
+    return world.rows[: world.seen]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Red_Fox", "red fox"),
+        ("grizzly+bear", "Grizzly-Bear"),
+        ("001.Black_footed_Albatross", "black footed albatross"),
+        ("12) owl", "owl"),
+        ("3 - hen", "hen"),
+        ("  a   b ", "a-_b"),
+        ("STRASSE", "straße"),
+    ],
+)
+def test_spellings_of_one_name(one, other):
+    assert simplified(one) == simplified(other)
+    match = match_names([one], [other, "something else"], "there")
+    assert match.rows == (0,)
+    assert match.inexact == ((one, other),)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("fox", "foxes"), ("n02084071", "n02121808"), ("747", "737"), ("a.b", "ab")]
+)
+def test_other_names_do_not_match(one, other):
+    with pytest.raises(AlignmentError, match=r"1 of 1 class names are not in there, first"):
+        match_names([one], [other], "there")
+
+
+def test_an_exact_name_wins_over_another_spelling():
+    match = match_names(["red fox", "Red_Fox"], ["Red_Fox", "red fox"], "there")
+    assert match.rows == (1, 0)
+    assert match.inexact == ()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available", "message"),
+    [
+        (["RED FOX"], ["red fox", "red_fox"], "matches several names in there: 'red fox', 'red_f"),
+        (
+            ["red-fox", "Red_Fox"],
+            ["red fox", "cat"],
+            "'red-fox' and 'Red_Fox' both match 'red fox'",
+        ),
+        (["red fix", "owl"], ["red fox"], r"2 of 2 .*'red fix' \(did you mean 'red fox'\?\)"),
+        (["zzz"], ["red fox", "owl"], "names there are like 'red fox', 'owl'$"),
+    ],
+)
+def test_names_that_match_nothing_or_twice_are_refused(wanted, available, message):
+    with pytest.raises(AlignmentError, match=message):
+        match_names(wanted, available, "there")
+
+
+def test_by_position_the_first_rows_are_the_heads(head_rows, table, world):
+    found = icis.align(head_rows, table)
+    assert found.how == "by position"
+    assert found.seen_rows == tuple(range(40))
+    assert found.unseen_names == world.names[40:]
+    assert found.seen.tolist() == world.descriptors[:40].tolist()
+    assert found.unseen.tolist() == world.descriptors[40:].tolist()
+    assert "the first 40 descriptors" in found.notes[0]
+    assert "--seen" in found.notes[0]
+    assert found.warnings == ()
+
+
+def test_by_name_the_order_of_the_file_does_not_matter(head_rows, table, world):
+    order = np.random.default_rng(0).permutation(46)
+    shuffled = Descriptors(
+        world.descriptors[order], tuple(world.names[row] for row in order), ATTRS
+    )
+    found = icis.align(head_rows, shuffled, head_names=world.names[:40])
+    assert found.how == "by name"
+    assert found.seen.tolist() == world.descriptors[:40].tolist()
+    assert [order[row] for row in found.seen_rows] == list(range(40))
+    assert [order[row] for row in found.unseen_rows] == [row for row in order if row >= 40]
+    assert set(found.unseen_names) == set(world.names[40:])
+    assert found.notes == ()
+
+
+def test_names_spelt_otherwise_are_matched_and_told(head_rows, table, world):
+    spelt = [f"{row:03}.{name.upper().replace(' ', '_')}" for row, name in enumerate(world.names)]
+    found = icis.align(head_rows, table, head_names=spelt[:40])
+    assert found.seen_rows == tuple(range(40))
+    assert found.seen_names == tuple(spelt[:40])  # the checkpoint's own names stay
+    (note,) = found.notes
+    assert note.startswith(
+        "40 names were matched though not spelt alike: '000.KIND_A0' = 'kind a0'"
+    )
+    assert note.endswith("and 30 more")
+
+
+def test_seen_as_names_and_as_numbers_are_the_same(head_rows, table, world):
+    order = np.random.default_rng(1).permutation(46)
+    shuffled = Descriptors(
+        world.descriptors[order], tuple(world.names[row] for row in order), ATTRS
+    )
+    rows = [int(np.flatnonzero(order == row)[0]) for row in range(40)]
+    by_name = icis.align(head_rows, shuffled, seen=world.names[:40])
+    by_number = icis.align(head_rows, shuffled, seen=[str(row) for row in rows])
+    assert by_name.seen_rows == by_number.seen_rows == tuple(rows)
+    assert by_name.unseen_names == by_number.unseen_names
+    assert by_name.how == "by --seen"
+    assert by_name.seen.tolist() == world.descriptors[:40].tolist()
+
+
+def test_numbers_that_are_class_names_are_names():
+    generator = np.random.default_rng(0)
+    table = Descriptors(generator.standard_normal((4, 3)), ("3", "2", "1", "0"), ATTRS)
+    found = icis.align(generator.standard_normal((2, 5)), table, seen=["3", "2"])
+    assert found.seen_rows == (0, 1)
+
+
+def test_the_classes_to_add_can_be_chosen(head_rows, table, world):
+    chosen = [world.names[44], world.names[41].upper()]
+    found = icis.align(head_rows, table, unseen=chosen)
+    assert found.unseen_names == (world.names[44], world.names[41])
+    assert any(repr(chosen[1]) in note for note in found.notes)
+    assert icis.align(head_rows, table, unseen=["44", "41"]).unseen_rows == (44, 41)
+
+
+def test_new_classes_in_a_file_of_their_own_count_on(head_rows, world):
+    seen = Descriptors(world.descriptors[:40], world.names[:40], Path("seen.csv"))
+    new = Descriptors(world.descriptors[40:], world.names[40:], Path("new.csv"))
+    found = icis.align(head_rows, seen, new)
+    whole = icis.align(head_rows, Descriptors(world.descriptors, world.names, ATTRS))
+    assert found.seen_rows + found.unseen_rows == tuple(range(46))
+    assert found.unseen.tolist() == whole.unseen.tolist()
+    assert found.unseen_names == whole.unseen_names
+    assert found.sources == (Path("seen.csv"), Path("new.csv"))
+    unnamed = icis.align(head_rows, seen, replace(new, names=None))
+    assert unnamed.unseen_names == tuple(f"class_{row}" for row in range(40, 46))
+    assert unnamed.seen_names == world.names[:40]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"values": np.ones((2, 7), np.float32)}, r"new\.csv has 7 columns, but seen\.csv has 8"),
+        ({"names": ("kind a0", "b")}, r"'kind a0' is in both seen\.csv and new\.csv"),
+        ({"columns": tuple("abcdefhg")}, r"new\.csv has the column 'h' where seen\.csv has 'g'"),
+    ],
+)
+def test_two_files_that_do_not_fit_are_refused(head_rows, world, change, message):
+    seen = Descriptors(
+        world.descriptors[:40], world.names[:40], Path("seen.csv"), tuple("abcdefgh")
+    )
+    new = Descriptors(world.descriptors[40:42], ("x", "y"), Path("new.csv"))
+    with pytest.raises(AlignmentError, match=message):
+        icis.align(head_rows, seen, replace(new, **change))
+
+
+@pytest.mark.parametrize(
+    ("seen", "unseen", "message"),
+    [
+        (["0", "1"], None, "--seen lists 2 classes, but the head has 40 rows"),
+        ([*map(str, range(39)), "46"], None, "no descriptor row 46, only 0 to 45"),
+        ([*map(str, range(39)), "07"], None, "--seen lists descriptor row 7 twice"),
+        (None, ["kind a20", "kind a20"], "--unseen lists 'kind a20' twice"),
+        (None, ["kind a20", "44"], "1 of 2 class names are not in"),
+        (None, ["kind a0"], "kind a0 is both a class of the head and a new class"),
+        (None, [], "--unseen lists no class"),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused(head_rows, table, seen, unseen, message):
+    with pytest.raises(AlignmentError, match=message):
+        icis.align(head_rows, table, seen=seen, unseen=unseen)
+
+
+def test_too_few_descriptors_and_heads_too_small_are_refused(head_rows, table, world):
+    few = Descriptors(world.descriptors[:39], None, ATTRS)
+    with pytest.raises(AlignmentError, match="describes 39 classes, but the head has 40 rows"):
+        icis.align(head_rows, few)
+    with pytest.raises(AlignmentError, match="no class is new"):
+        icis.align(head_rows, Descriptors(world.descriptors[:40], None, ATTRS))
+    with pytest.raises(AlignmentError, match="the head has 1 row, expected at least 2"):
+        icis.align(head_rows[:1], table)
+    with pytest.raises(AlignmentError, match=r"lists names \(first 'x'\), but attrs\.csv has no"):
+        icis.align(head_rows, Descriptors(world.descriptors, None, ATTRS), unseen=["x"])
+
+
+def test_a_wrong_order_is_warned_about_and_a_right_one_is_not(head_rows, table, world):
+    assert icis.align(head_rows, table).warnings == ()
+    shift = [*range(1, 46), 0]
+    (warning,) = icis.align(head_rows, Descriptors(world.descriptors[shift], None, ATTRS)).warnings
+    assert "similar descriptors do not go with similar rows" in warning
+    assert "right order" in warning
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_agreement_tells_right_orders_from_wrong_ones(seed):
+    generator = np.random.default_rng(seed)
+    descriptors = generator.standard_normal((60, 10)).astype(np.float32)
+    mix = generator.standard_normal((10, 30)).astype(np.float32)
+    noise = generator.standard_normal((60, 30)).astype(np.float32)
+    rows = descriptors @ mix + 0.5 * noise
+    assert agreement(descriptors, rows) > 10
+    assert agreement(descriptors + 5, 7 * rows + 2) > 10  # offset and scale say nothing
+    assert abs(agreement(descriptors[generator.permutation(60)], rows)) < 5
+    assert agreement_warning(descriptors, rows) is None
+
+
+def test_agreement_says_nothing_about_few_or_equal_classes():
+    generator = np.random.default_rng(0)
+    few = generator.standard_normal((11, 4)).astype(np.float32)
+    assert agreement(few, few[::-1].copy()) == np.inf
+    equal = np.ones((20, 4), np.float32)
+    assert agreement_warning(equal, generator.standard_normal((20, 3))) is None
+
+
+def test_fit_shows_three_pairs_and_what_was_understood(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    command = ["fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--dry-run"]
+    assert run(command) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    for part in (
+        "head row 0 = descriptor row 0: kind a0",
+        "head row 20 = descriptor row 20: kind a10",
+        "head row 39 = descriptor row 39: kind b19",
+        "fc: K = 40 classes, D = 24 inputs, with bias",
+        "attrs.csv: d = 8",
+        "by position",
+        "new 6 classes: kind a20, kind b20, kind a21, ...",
+    ):
+        assert part in said
+
+
+def test_a_checkpoint_that_knows_its_classes_is_matched_by_name(folder, world, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    order = [*range(20, 40), *range(20)]
+    state = world.state()
+    for key in ("fc.weight", "fc.bias"):
+        state[key] = state[key][order].clone()
+    names = [world.names[row].title().replace(" ", "_") for row in order]
+    torch.save({"state_dict": state, "class_names": names}, folder / "named.pt")
+    command = ["fit", "--weights", "named.pt", "--attrs", "attrs.csv", "--dry-run"]
+    assert run(command) == 0
+    said = capsys.readouterr().err
+    assert "head row 0 = descriptor row 20: Kind_A10" in said
+    assert "by name" in said
+    assert "note: 40 names were matched though not spelt alike: 'Kind_A10' = 'kind a10'" in said
+    assert "warning" not in said
+
+
+def test_examples_of_a_small_head_are_not_repeated():
+    generator = np.random.default_rng(0)
+    table = Descriptors(generator.standard_normal((3, 3)).astype(np.float32), None, ATTRS)
+    classes = icis.align(generator.standard_normal((2, 4)).astype(np.float32), table)
+    assert examples(classes) == [(0, 0, "class_0"), (1, 1, "class_1")]

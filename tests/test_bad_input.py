@@ -1,0 +1,235 @@
+"""Bad input, one row each: exit 1 (2 for usage), one line that names the file, nothing written."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+from icis_cli.cli.main import run
+
+FIT = "fit --weights model.pt --method nearest --out new.safetensors"
+EVAL = "eval --weights new.pt --features f.npz"
+
+
+@pytest.fixture
+def here(folder, world, monkeypatch, capsys):
+    """``model.pt``, ``attrs.csv``, ``injector.safetensors``, ``new.pt`` and good features."""
+    monkeypatch.chdir(folder)
+    fit = "fit --weights model.pt --method nearest --attrs attrs.csv"
+    assert run(fit.split()) == 0
+    assert run(["inject", "--out", "new.pt"]) == 0
+    np.savez("f.npz", features=np.ones((46, 24), np.float32), labels=np.arange(46))
+    capsys.readouterr()
+    return folder
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() if p.is_file() else b"" for p in folder.iterdir()}
+
+
+def text(name: str, content: str | bytes) -> Callable[[], None]:
+    """Make a file of this content."""
+    data = content.encode() if isinstance(content, str) else content
+    return lambda: Path(name).write_bytes(data) and None
+
+
+def npy(values: object, name: str = "d.npy") -> Callable[[], None]:
+    return lambda: np.save(name, np.asarray(values))
+
+
+def features(**arrays: object) -> Callable[[], None]:
+    good = {"features": np.ones((2, 24), np.float32), "labels": np.arange(2)}
+    return lambda: np.savez("f.npz", **{**good, **arrays})  # type: ignore[arg-type]
+
+
+def state(**tensors: torch.Tensor) -> Callable[[], None]:
+    return lambda: torch.save(tensors, "bad.pt")
+
+
+def nothing() -> None:
+    """The command itself is what is wrong."""
+
+
+def cut(name: str, source: Callable[[], None], keep: int) -> Callable[[], None]:
+    """Make a file and cut it off."""
+
+    def make() -> None:
+        source()
+        Path(name).write_bytes(Path(name).read_bytes()[:keep])
+
+    return make
+
+
+RANDOM = np.random.default_rng(0).standard_normal((46, 8))
+WITH_NAN = np.where(np.arange(8) == 3, np.nan, RANDOM)
+WITH_ZERO = RANDOM * (np.arange(46) != 7)[:, None]
+RAGGED = "a,1,2\nb,1\n"
+DEEP = "[" * 100_000 + "]" * 100_000
+HUGE_NPY = b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + (
+    b"{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 40000000), }".ljust(117)
+    + b"\n"
+)  # fmt: skip
+OBJECTS = np.array([[{}, 1]], dtype=object)
+CSV = f"{FIT} --attrs d.csv"
+JSON = f"{FIT} --attrs d.json"
+NPY = f"{FIT} --attrs d.npy"
+NPZ = f"{FIT} --attrs d.npz"
+MAT = f"{FIT} --attrs d.mat"
+GOOD = f"{FIT} --attrs attrs.csv"
+BAD = f"{GOOD} --weights bad.pt"
+ONE = torch.ones(1, 24)
+
+#: name: (what to make first, command, what the error line must hold)
+DATA: dict[str, tuple[Callable[[], None], str, str]] = {
+    "no checkpoint": (nothing, f"{GOOD} --weights no.pt", "no.pt: no such file"),
+    "no descriptors": (nothing, f"{FIT} --attrs no.csv", "no.csv: no such file"),
+    "descriptors are a folder": (lambda: Path("d.csv").mkdir(), CSV, "d.csv: is no regular file"),
+    "name too long": (nothing, f"{FIT} --attrs {'x' * 300}.csv", "File name too long"),
+    "unknown format": (text("d.xlsx", "x"), f"{FIT} --attrs d.xlsx", "d.xlsx: unknown descriptor"),
+    "text as checkpoint": (text("bad.pt", "hello"), BAD, "bad.pt: is neither a PyTorch file"),
+    "empty checkpoint": (text("bad.pt", ""), BAD, "bad.pt: is neither"),
+    "no such head": (nothing, f"{GOOD} --head fd", "model.pt: no layer 'fd'"),
+    "no linear layer": (state(conv=torch.ones(3, 3, 2, 2)), BAD, "bad.pt: expected a linear layer"),
+    "K = 1": (state(**{"fc.weight": ONE}), BAD, "the head has 1 row, expected at least 2"),
+    "d = 1": (npy(RANDOM[:, :1]), NPY, "d.npy: a descriptor has 1 number(s), expected at least 2"),
+    "U = 0": (npy(RANDOM[:40]), NPY, "d.npy describes only the 40 classes"),
+    "fewer than K": (npy(RANDOM[:39]), NPY, "d.npy describes 39 classes, but the head has 40"),
+    "three dimensions": (npy(np.ones((2, 3, 4))), NPY, "d.npy: expected a matrix"),
+    "complex": (npy(RANDOM + 1j), NPY, "d.npy: expected a matrix"),
+    "text array": (npy([["a", "b"]]), NPY, "d.npy: expected a matrix"),
+    "NaN": (npy(WITH_NAN), NPY, "d.npy: row 0, column 3: NaN or infinite (and 45 more"),
+    "too large for float32": (npy(RANDOM * 1e200), NPY, "d.npy: row 0, column 0: NaN or infinite"),
+    "too large to compare": (npy(RANDOM * 1e30), NPY, "d.npy: the length of 46 descriptor row(s)"),
+    "too small to compare": (npy(RANDOM * 1e-30), NPY, "d.npy: the length of 46 descriptor row"),
+    "a zero row": (npy(WITH_ZERO), NPY, "d.npy: 1 descriptor row(s) are all zero: row 7"),
+    "all constant": (npy(np.ones((46, 8))), NPY, "d.npy: all 46 descriptors are equal"),
+    "no row": (npy(np.ones((0, 8))), NPY, "d.npy: holds no descriptor row"),
+    "objects in npy": (npy(OBJECTS), NPY, "d.npy: is no readable numpy file"),
+    "objects in npz": (lambda: np.savez("d.npz", a=OBJECTS), NPZ, "d.npz: cannot be read"),
+    "cut npy": (cut("d.npy", npy(RANDOM), 500), NPY, "d.npy: is no readable numpy file"),
+    "empty npy": (text("d.npy", ""), NPY, "d.npy: is no readable numpy file"),
+    "huge npy": (text("d.npy", HUGE_NPY), NPY, "d.npy: is no readable numpy file"),
+    "cut npz": (
+        cut("d.npz", lambda: np.savez("d.npz", a=RANDOM), 500), NPZ, "d.npz: is no readable numpy"
+    ),
+    "no zip": (text("d.npz", b"PK\x03\x04 no zip"), NPZ, "d.npz: is no readable numpy file"),
+    "empty npz": (lambda: np.savez("d.npz"), NPZ, "d.npz: expected one matrix"),
+    "ragged CSV": (text("d.csv", RAGGED), CSV, "d.csv: line 2 has 2 cells, expected 3"),
+    "text for a number": (text("d.csv", "a,1,2\nb,1,x"), CSV, "d.csv: line 2: expected a number"),
+    "empty CSV": (text("d.csv", "\n"), CSV, "d.csv: is empty"),
+    "CSV no text": (text("d.csv", b"\xff\xfe\x00"), CSV, "d.csv: is no readable text table"),
+    "a name twice": (text("d.csv", "a,1,2\nb,1,3\na,1,4"), CSV, "d.csv: class name 'a' occurs 2"),
+    "an empty name": (text("d.csv", "a,1,2\n,1,3\nc,1,4"), CSV, "d.csv: row 1 has an empty class"),
+    "no JSON": (text("d.json", "{"), JSON, "d.json: is no readable JSON"),
+    "deep JSON": (text("d.json", DEEP), JSON, "d.json: is no readable JSON"),
+    "JSON key twice": (text("d.json", '{"a":[1,2],"a":[3,4]}'), JSON, "the key 'a' occurs twice"),
+    "ragged JSON": (text("d.json", "[[1,2],[3]]"), JSON, "d.json: row 1 has 1 numbers, expected 2"),
+    "text in JSON": (text("d.json", '{"a":[1,"x"]}'), JSON, "d.json: class 'a': expected a list"),
+    "null in JSON": (text("d.json", '{"a":{"x":null}}'), JSON, "d.json: class 'a': expected a list"),
+    "JSON number": (text("d.json", "7"), JSON, "d.json: holds no classes"),
+    "huge in JSON": (text("d.json", f"[[{10**400},1]]"), JSON, "d.json: holds a whole number"),
+    "NaN in JSON": (text("d.json", "[[NaN,1],[2,1]]"), JSON, "d.json: row 0, column 0: NaN"),
+    "no MATLAB": (text("d.mat", "hello" * 99), MAT, "d.mat: is no readable MATLAB v5 file"),
+    "MATLAB without att": (lambda: scipy.io.savemat("d.mat", {"x": 1}), MAT, "d.mat: expected an ar"),
+    "names twice": (text("s", "zebra\n" * 40), f"{GOOD} --seen s", "--seen lists 'zebra' twice"),
+    "names not there": (
+        text("s", "\n".join(f"z{n}" for n in range(40))), f"{GOOD} --seen s",
+        "40 of 40 class names are not in attrs.csv",
+    ),
+    "too few seen": (text("s", "kind a0"), f"{GOOD} --seen s", "--seen lists 1 classes"),
+    "no list": (nothing, f"{GOOD} --seen s.txt", "s.txt: cannot be read"),
+    "empty list": (text("s.txt", "\n"), f"{GOOD} --unseen s.txt", "s.txt: is empty"),
+    "list no text": (text("s.txt", b"\xff"), f"{GOOD} --unseen s.txt", "s.txt: is no text"),
+    "another width": (
+        text("d.csv", "a,1,2"), f"{GOOD} --unseen-attrs d.csv", "d.csv has 2 columns, but attrs.csv has 8"
+    ),
+    "output exists": (nothing, f"{GOOD} --out injector.safetensors", "injector.safetensors: exists already - pass --force"),
+    "output is input": (nothing, f"{GOOD} --force --out model.pt", "model.pt: the output is the in"),
+    "output is a list": (
+        text("s", "44"), f"{GOOD} --force --unseen s --out s", "s: the output is the input itself"
+    ),
+    "no folder": (nothing, f"{GOOD} --out no/i.safetensors", "no/i.safetensors: its folder does not"),
+    "new exists": (nothing, "inject --out new.pt", "new.pt: exists already"),
+    "new is old": (nothing, "inject --force --out ./model.pt", "model.pt: the output is the input"),
+    "new is injector": (
+        nothing, "inject --force --out injector.safetensors", "injector.safetensors: the output is"
+    ),
+    "no container": (nothing, "inject --out x.onnx", "x.onnx: the suffix '.onnx' names no container"),
+    "no injector": (nothing, "inject --injector i.safetensors", "i.safetensors: no such file"),
+    "damaged injector": (text("i", "{}"), "inject --injector i", "i: is no readable injector"),
+    "other checkpoint": (
+        state(**{"fc.weight": torch.ones(40, 24), "fc.bias": torch.ones(40)}),
+        "inject --weights bad.pt", "bad.pt: its head 'fc' is not the one",
+    ),
+    "no record": (nothing, "inject --remove --weights model.pt", "model.pt: has no record"),
+    "inject other width": (
+        npy(RANDOM[:, :5]), "inject --attrs d.npy", "d.npy: has 5 columns, but the injector"
+    ),
+    "no features": (nothing, f"{EVAL}x", "f.npzx: no such file"),
+    "features no npz": (text("f.npz", "x"), EVAL, "f.npz: is no readable numpy file"),
+    "features of another width": (
+        features(features=np.ones((2, 23))), EVAL, "f.npz: features have 23 columns"
+    ),
+    "labels no class": (features(labels=np.array([0, 46])), EVAL, "f.npz: 1 labels are no descrip"),
+    "labels no name": (features(labels=["kind a0", "x"]), EVAL, "f.npz: 1 labels are no"),
+    "NaN features": (features(features=np.full((2, 24), np.nan)), EVAL, "f.npz: 'features' holds NaN"),
+    "no images": (nothing, "eval --weights new.pt --images dir", "dir: no such folder"),
+    "rows without names": (
+        nothing, "eval --weights model.pt --features f.npz", "model.pt does not say which classes"
+    ),
+}  # fmt: skip
+
+USAGE = {
+    "attrs twice": (f"{GOOD} --attrs d.npy", "one descriptor file is read"),
+    "method": ("fit --weights model.pt --attrs attrs.csv --method x", "--method x: expected one of"),
+    "recipe": ("fit --weights model.pt --attrs attrs.csv --recipe x", "--recipe x: expected one of"),
+    "recipe of a control": (f"{GOOD} --epochs 3", "--method nearest has no recipe"),
+    "lr": ("fit --weights model.pt --attrs attrs.csv --lr nan", "--lr nan: expected a positive"),
+    "calibration": ("inject --calibration some", "--calibration some: expected 'none' or a number"),
+    "calibration nan": ("inject --calibration nan", "--calibration nan: expected"),
+    "calibration huge": ("inject --calibration 1e40", "--calibration 1e40: expected"),
+    "device": (f"{GOOD} --device tpu", "--device tpu: expected one of auto, cpu, cuda"),
+    "remove without weights": ("inject --remove", "--remove needs --weights"),
+    "nothing to evaluate on": ("eval --weights new.pt", "give one of --features, --images and"),
+    "two to evaluate on": (f"{EVAL} --images .", "give one of --features, --images and"),
+    "reference and features": (f"{EVAL} --reference model.pt", "give one of --features"),
+    "gate": (f"{EVAL} --min-harmonic 45", "--min-harmonic 45.0: expected a fraction"),
+    "gate nan": (f"{EVAL} --min-zsl nan", "--min-zsl nan: expected a fraction"),
+    "gate on rows": (
+        "eval --weights new.pt --reference model.pt --min-zsl 0.5", "the quality gates need samples"
+    ),
+}  # fmt: skip
+
+
+def told(folder: Path, command: str, code: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must fail with one line, with nothing written, and return that line."""
+    before = snapshot(folder)
+    assert run([*command.split(), "--json"]) == code
+    said = capsys.readouterr()
+    (line,) = [line for line in said.err.splitlines() if not line.startswith("warning: ")]
+    assert line.startswith("icis: error: ")
+    assert "Traceback" not in line
+    assert "unexpected" not in line
+    assert json.loads(said.out)["error"]["message"] in line
+    assert snapshot(folder) == before
+    return line
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_bad_data(here, capsys, case):
+    make, command, expected = DATA[case]
+    make()
+    assert expected in told(here, command, 1, capsys)
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_bad_usage(here, capsys, case):
+    command, expected = USAGE[case]
+    assert expected in told(here, command, 2, capsys)

@@ -1,0 +1,355 @@
+"""The command line's contract: exit codes, what goes to stdout and what to stderr, what is written.
+
+Most tests call the command in this process; a few start it as a user does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+import icis_cli as api
+from icis_cli.cli.main import run
+from tests.conftest import icis
+
+FIT = ["fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--method", "nearest"]
+FAST = [*FIT, "--device", "cpu"]
+ESCAPE = "\x1b[31mred\x9b0m\n:smile:[bold]"
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def injected(here, world, capsys):
+    """The folder with ``injector.safetensors``, ``model.injected.pt`` and ``test.npz``."""
+    assert run(FAST) == 0
+    assert run(["inject"]) == 0
+    write_features(here / "test.npz", world)
+    capsys.readouterr()
+    return here
+
+
+def write_features(path, world, **change):
+    generator = np.random.default_rng(1)
+    rows = np.repeat(np.arange(len(world.names)), 4)
+    noise = generator.standard_normal((len(rows), 24))
+    features = (world.rows[rows, :-1] + 0.3 * noise).astype(np.float32)
+    np.savez(path, **{"features": features, "labels": rows, **change})
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+EVAL = ["eval", "--weights", "model.injected.pt", "--features", "test.npz"]
+
+
+def test_the_two_commands_of_the_readme_work_as_they_stand(folder, world):
+    before = files(folder)
+    done = icis("fit", "--weights", "model.pt", "--attrs", "attrs.csv", cwd=folder)
+    assert (done.code, done.out) == (0, "wrote injector.safetensors: rows for 6 new classes\n")
+    assert "next: icis inject" in done.err
+    done = icis("inject", cwd=folder)
+    assert (done.code, done.out) == (0, "wrote model.injected.pt: fc with 40 -> 46 rows\n")
+    after = files(folder)
+    assert set(after) - set(before) == {
+        "injector.safetensors", "model.injected.pt", "model.injected.pt.icis.json"
+    }  # fmt: skip
+    assert {name: after[name] for name in before} == before
+    state = torch.load(folder / "model.injected.pt", weights_only=True)
+    assert state["fc.weight"].shape == (46, 24)
+    assert torch.equal(state["fc.weight"][:40], world.state()["fc.weight"])
+    assert json.loads(after["model.injected.pt.icis.json"])["class_names"] == list(world.names)
+
+
+def test_outputs_are_replaced_only_when_asked(here, capsys):
+    for command in (FAST, ["inject"]):
+        assert run(command) == 0
+        before = files(here)
+        capsys.readouterr()
+        assert run([*command, "--seed", "3"] if command is FAST else command) == 1
+        assert files(here) == before
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert "exists already - pass --force" in said.err
+    assert run([*FAST, "--seed", "3", "--force"]) == 0
+    assert files(here)["injector.safetensors"] != before["injector.safetensors"]
+    assert run(["inject", "--force", "--calibration", "-1.5"]) == 0
+    state = torch.load(here / "model.injected.pt", weights_only=True)
+    old = torch.load(here / "model.pt", weights_only=True)
+    assert state["fc.bias"][40:].mean() < old["fc.bias"].mean() - 0.5
+
+
+@pytest.mark.parametrize("mode", [[], ["--json"], ["--quiet"]])
+def test_a_dry_run_tells_and_writes_nothing(here, capsys, mode):
+    before = files(here)
+    assert run([*FAST, "--dry-run", *mode]) == 0
+    assert files(here) == before
+    said = capsys.readouterr().out
+    assert "injector.safetensors" in said
+    assert run(FAST) == 0
+    before = files(here)
+    capsys.readouterr()
+    assert run(["inject", "--dry-run", *mode]) == 0
+    assert files(here) == before
+    said = capsys.readouterr().out
+    assert "model.injected.pt" in said
+    if mode == ["--json"]:
+        plan = json.loads(said)
+        assert plan["dry_run"] is True
+        assert plan["files"] == ["model.injected.pt.icis.json", "model.injected.pt"]
+
+
+def test_json_is_one_object_and_quiet_one_line(here, world, capsys):
+    for command, keys in (
+        (FAST, {"out", "head", "alignment", "new_classes", "method", "seed", "training", "notes"}),
+        (["inject"], {"out", "files", "rows_before", "rows_after", "classes", "calibration"}),
+    ):
+        assert run([*command, "--json"]) == 0
+        said = capsys.readouterr()
+        result = json.loads(said.out)
+        assert said.err == ""
+        assert said.out.count("\n") == 1
+        assert (result["schema_version"], result["command"]) == (1, command[0])
+        assert keys <= set(result)
+        assert run([*command, "--quiet", "--force"]) == 0
+        said = capsys.readouterr()
+        assert said.out == result["out"] + "\n"
+        assert said.err == ""
+    assert result["classes"] == list(world.names[40:])
+    assert (result["rows_before"], result["rows_after"]) == (40, 46)
+
+
+def test_eval_prints_the_keys_of_the_contract_and_the_figures_of_the_api(injected, capsys):
+    assert run([*EVAL, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert set(result) == {
+        "schema_version", "command", "weights", "zsl", "gzsl", "samples", "classes", "confusions",
+        "curve", "gates",
+    }  # fmt: skip
+    assert result["command"] == "eval"
+    assert {"seen", "unseen", "harmonic", "ausuc", "best_harmonic"} <= set(result["gzsl"])
+    fractions = {**result["gzsl"], **result["zsl"]}
+    gamma = fractions.pop("best_gamma")
+    assert all(0 <= value <= 1 for value in fractions.values())
+    assert abs(gamma) < 100
+    assert fractions["seen"] > 0.5
+    known = api.known_head(api.open_checkpoint("model.injected.pt"))
+    same = api.evaluate_features(known, api.read_features("test.npz")).to_json()
+    assert {key: result[key] for key in same} == same
+    assert run([*EVAL, "--quiet"]) == 0
+    line = capsys.readouterr().out.split()
+    assert line[::2] == ["harmonic", "seen", "unseen", "ausuc", "zsl"]
+    assert float(line[3]) == pytest.approx(result["gzsl"]["seen"], abs=1e-4)
+    assert run(EVAL) == 0
+    said = capsys.readouterr()
+    assert f"{100 * result['gzsl']['seen']:.1f}" in said.out
+    assert said.err == ""
+
+
+def test_quality_gates_decide_the_exit_code_and_the_result_is_still_there(injected, capsys):
+    assert run([*EVAL, "--json", "--min-harmonic", "1", "--min-zsl", "0"]) == 3
+    said = capsys.readouterr()
+    missed, met = json.loads(said.out)["gates"]
+    assert (missed["metric"], missed["passed"], missed["minimum"]) == ("harmonic", False, 1)
+    assert (met["metric"], met["passed"]) == ("zsl_top1", True)
+    assert said.err.startswith("icis: error: quality gate missed: harmonic is 0.")
+    assert said.err.count("\n") == 1
+    assert run([*EVAL, "--min-harmonic", "0", "--min-zsl", "0.01"]) == 0
+    seen = np.arange(8)
+    np.savez("seen.npz", features=np.ones((8, 24), np.float32), labels=seen)
+    only_seen = ["eval", "--weights", "model.injected.pt", "--features", "seen.npz"]
+    capsys.readouterr()
+    assert run([*only_seen, "--json", "--min-zsl", "0"]) == 3  # no sample, no pass
+    said = capsys.readouterr()
+    assert json.loads(said.out)["zsl"]["top1"] is None
+    assert "zsl_top1 is unknown" in said.err
+
+
+def test_remove_gives_the_original_head_back(injected, capsys):
+    assert run(["inject", "--remove", "--weights", "model.injected.pt", "--out", "old.pt"]) == 0
+    assert "fc with 46 -> 40 rows" in capsys.readouterr().out
+    was, now = (torch.load(name, weights_only=True) for name in ("model.pt", "old.pt"))
+    assert list(was) == list(now)
+    assert all(torch.equal(was[key], now[key]) for key in was)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["--json", "fit"],
+        ["fit"],
+        ["fit", "--weights", "model.pt"],
+        [*FIT, "--seed", "-1"],
+        [*FIT, "--seed", "1" * 30],
+        [*FIT, "--seed", "x"],
+        [*FIT, "--bogus\x1b[31m"],
+        [*FIT, "--device", "tpu"],
+        [*FIT, "extra\nargument"],
+    ],
+)
+def test_usage_errors_exit_with_2_and_one_line(here, capsys, arguments):
+    before = files(here)
+    assert run(arguments) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("icis: error: ")
+    assert said.err.count("\n") == 1
+    assert not set("\x1b\x9b") & set(said.out + said.err)
+    assert len(said.err.split("error: ")[1].split(" - ")[0]) > 10  # it says something
+    assert files(here) == before
+
+
+def test_errors_are_told_as_json_too(here, capsys):
+    for arguments, code, kind in (
+        ([*FIT, "--attrs", "x.csv", "--json"], 2, "UsageError"),
+        (["fit", "--weights", "none.pt", "--attrs", "attrs.csv", "--json"], 1, "CheckpointError"),
+        (["fit", "--json"], 2, "UsageError"),
+    ):
+        assert run(arguments) == code
+        said = capsys.readouterr()
+        content = json.loads(said.out)
+        assert set(content) == {"schema_version", "error"}
+        assert set(content["error"]) == {"type", "message", "hint"}
+        assert content["error"]["type"] == kind
+        assert content["error"]["message"] in said.err
+
+
+def test_debug_shows_the_traceback_and_nothing_else_does(here, capsys, monkeypatch):
+    command = ["fit", "--weights", "none.pt", "--attrs", "attrs.csv"]
+    assert run(command) == 1
+    plain = capsys.readouterr().err
+    assert "Traceback" not in plain
+    monkeypatch.setenv("ICIS_DEBUG", "1")
+    assert run(command) == 1
+    debug = capsys.readouterr().err
+    assert "Traceback" in debug
+    assert debug.endswith(plain)
+
+
+def test_a_fault_of_icis_itself_is_one_line_that_says_so(here, capsys, monkeypatch):
+    def broken(*_):
+        message = "two\nlines\x1b[0m"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("icis_cli.report.understood.fit_summary", broken)
+    assert run(FAST) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(r"icis: error: unexpected RuntimeError: two\x0alines\x1b[0m - this is")
+    assert said.count("\n") == 1
+
+
+def test_names_never_reach_the_terminal_raw(here, world, capsys):
+    """Neither escape sequences nor line breaks nor markup, in any mode and any command."""
+    names = [f"{name}{ESCAPE}" for name in world.names]
+    attrs = here / "a\x1b[2J:smile:[red].json"
+    attrs.write_text(json.dumps(dict(zip(names, world.descriptors.tolist(), strict=True))))
+    write_features(here / "test.npz", world)
+    new = "n\x1b[2J:smile:[red].pt"
+    fit = ["fit", "--weights", "model.pt", "--attrs", str(attrs), "--method", "nearest", "--force"]
+    commands = [
+        fit,
+        [*fit, "--out", "i\x1b]0;x\x07.safetensors"],
+        ["inject", "--out", new, "--force"],
+        ["eval", "--weights", new, "--features", "test.npz"],
+        [*fit, "--weights", new],
+        ["fit", "--weights", "\x1b[1m\x9b.pt", "--attrs", str(attrs)],
+        ["fit", "--weights", "model.pt", "--attrs", "\udcff\x85.csv"],
+    ]
+    for command in commands:
+        for mode in ([], ["--json"], ["--quiet"]):
+            run([*command, *mode])
+            said = capsys.readouterr()
+            odd = {c for c in said.out + said.err if not c.isprintable()} - {"\n"}
+            assert not odd, (command, mode)
+            assert "\U0001f604" not in said.out + said.err  # rich's :smile:
+            if mode:
+                assert said.out.count("\n") <= 1
+    assert (here / new).is_file()
+
+
+def test_an_interrupt_inside_a_command(here, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("icis_cli.open_checkpoint", interrupted)
+    assert run(FAST) == 130
+    assert capsys.readouterr().err == "icis: interrupted\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_stop_training_with_130_and_leave_nothing(folder, number):
+    before = files(folder)
+    command = ["fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--epochs", "10000000"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "icis_cli", *command],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        while not process.stderr.readline().startswith("note:"):
+            assert process.poll() is None
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "icis: interrupted"
+    assert "Traceback" not in err
+    assert out == ""
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_stdout_that_takes_nothing(folder, world, unbuffered):
+    """A pipe nobody reads, a full disk, no stdout at all, one without accents: no traceback."""
+    state = {"fc.weight": world.rows[:40, :-1].copy(), "fc.bias": world.rows[:40, -1].copy()}
+    save_file(state, folder / "model.safetensors")  # spares the import of torch
+    command = [sys.executable, "-m", "icis_cli", "fit", "--weights", "model.safetensors"]
+    command += ["--attrs", "attrs.csv", "--dry-run", "--quiet", "--out", "é.safetensors"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUNBUFFERED": unbuffered}
+
+    def outcome(redirection):
+        """The exit code, what was seen on stdout, and on stderr."""
+        shell = ["sh", "-c", f'"$@" {redirection}', "sh", *command]
+        done = subprocess.run(
+            shell, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    assert outcome("") == (0, "\\xe9.safetensors\n", "")
+    assert outcome(">&-") == (0, "", "")
+    if Path("/dev/full").exists():
+        code, _, err = outcome("> /dev/full")
+        assert code == 1
+        assert err.startswith("icis: error: ")
+        assert err.endswith("No space left on device\n")
+        assert err.count("\n") == 1
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_version_and_help_of_every_command(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"icis {api.__version__}\n"
+    for command in ("fit", "inject", "eval", "demo"):
+        assert run([command, "-h"]) == 0
+        said = capsys.readouterr().out
+        assert "--json" in said
+        assert "\x1b" not in said
