@@ -14,6 +14,7 @@ import torch
 
 from icis_cli.cli.main import run
 
+ESCAPE = "\x1b[31mred\x9b0m\n:smile:[bold]"
 FIT = "fit --weights model.pt --method nearest --out new.safetensors"
 EVAL = "eval --weights new.pt --features f.npz"
 
@@ -84,6 +85,7 @@ NPZ = f"{FIT} --attrs d.npz"
 MAT = f"{FIT} --attrs d.mat"
 GOOD = f"{FIT} --attrs attrs.csv"
 BAD = f"{GOOD} --weights bad.pt"
+ICIS = "fit --weights model.pt --attrs attrs.csv"
 ONE = torch.ones(1, 24)
 
 #: name: (what to make first, command, what the error line must hold)
@@ -132,12 +134,12 @@ DATA: dict[str, tuple[Callable[[], None], str, str]] = {
     "JSON key twice": (text("d.json", '{"a":[1,2],"a":[3,4]}'), JSON, "the key 'a' occurs twice"),
     "ragged JSON": (text("d.json", "[[1,2],[3]]"), JSON, "d.json: row 1 has 1 numbers, expected 2"),
     "text in JSON": (text("d.json", '{"a":[1,"x"]}'), JSON, "d.json: class 'a': expected a list"),
-    "null in JSON": (text("d.json", '{"a":{"x":null}}'), JSON, "d.json: class 'a': expected a list"),
+    "null in JSON": (text("d.json", '{"a":{"x":null}}'), JSON, "d.json: class 'a': expected"),
     "JSON number": (text("d.json", "7"), JSON, "d.json: holds no classes"),
     "huge in JSON": (text("d.json", f"[[{10**400},1]]"), JSON, "d.json: holds a whole number"),
     "NaN in JSON": (text("d.json", "[[NaN,1],[2,1]]"), JSON, "d.json: row 0, column 0: NaN"),
     "no MATLAB": (text("d.mat", "hello" * 99), MAT, "d.mat: is no readable MATLAB v5 file"),
-    "MATLAB without att": (lambda: scipy.io.savemat("d.mat", {"x": 1}), MAT, "d.mat: expected an ar"),
+    "MATLAB without att": (lambda: scipy.io.savemat("d.mat", {"x": 1}), MAT, "d.mat: expected"),
     "names twice": (text("s", "zebra\n" * 40), f"{GOOD} --seen s", "--seen lists 'zebra' twice"),
     "names not there": (
         text("s", "\n".join(f"z{n}" for n in range(40))), f"{GOOD} --seen s",
@@ -148,20 +150,21 @@ DATA: dict[str, tuple[Callable[[], None], str, str]] = {
     "empty list": (text("s.txt", "\n"), f"{GOOD} --unseen s.txt", "s.txt: is empty"),
     "list no text": (text("s.txt", b"\xff"), f"{GOOD} --unseen s.txt", "s.txt: is no text"),
     "another width": (
-        text("d.csv", "a,1,2"), f"{GOOD} --unseen-attrs d.csv", "d.csv has 2 columns, but attrs.csv has 8"
+        text("d.csv", "a,1,2"), f"{GOOD} --unseen-attrs d.csv",
+        "d.csv has 2 columns, but attrs.csv has 8",
     ),
-    "output exists": (nothing, f"{GOOD} --out injector.safetensors", "injector.safetensors: exists already - pass --force"),
-    "output is input": (nothing, f"{GOOD} --force --out model.pt", "model.pt: the output is the in"),
+    "output exists": (text("i", "x"), f"{GOOD} --out i", "i: exists already - pass --force"),
+    "output is input": (nothing, f"{GOOD} --force --out model.pt", "model.pt: the output is"),
     "output is a list": (
         text("s", "44"), f"{GOOD} --force --unseen s --out s", "s: the output is the input itself"
     ),
-    "no folder": (nothing, f"{GOOD} --out no/i.safetensors", "no/i.safetensors: its folder does not"),
+    "no folder": (nothing, f"{GOOD} --out no/i", "no/i: its folder does not exist"),
     "new exists": (nothing, "inject --out new.pt", "new.pt: exists already"),
     "new is old": (nothing, "inject --force --out ./model.pt", "model.pt: the output is the input"),
     "new is injector": (
         nothing, "inject --force --out injector.safetensors", "injector.safetensors: the output is"
     ),
-    "no container": (nothing, "inject --out x.onnx", "x.onnx: the suffix '.onnx' names no container"),
+    "no container": (nothing, "inject --out x.onnx", "x.onnx: the suffix '.onnx' names"),
     "no injector": (nothing, "inject --injector i.safetensors", "i.safetensors: no such file"),
     "damaged injector": (text("i", "{}"), "inject --injector i", "i: is no readable injector"),
     "other checkpoint": (
@@ -179,7 +182,7 @@ DATA: dict[str, tuple[Callable[[], None], str, str]] = {
     ),
     "labels no class": (features(labels=np.array([0, 46])), EVAL, "f.npz: 1 labels are no descrip"),
     "labels no name": (features(labels=["kind a0", "x"]), EVAL, "f.npz: 1 labels are no"),
-    "NaN features": (features(features=np.full((2, 24), np.nan)), EVAL, "f.npz: 'features' holds NaN"),
+    "NaN features": (features(features=np.full((2, 24), np.nan)), EVAL, "f.npz: 'features' holds"),
     "no images": (nothing, "eval --weights new.pt --images dir", "dir: no such folder"),
     "rows without names": (
         nothing, "eval --weights model.pt --features f.npz", "model.pt does not say which classes"
@@ -188,10 +191,10 @@ DATA: dict[str, tuple[Callable[[], None], str, str]] = {
 
 USAGE = {
     "attrs twice": (f"{GOOD} --attrs d.npy", "one descriptor file is read"),
-    "method": ("fit --weights model.pt --attrs attrs.csv --method x", "--method x: expected one of"),
-    "recipe": ("fit --weights model.pt --attrs attrs.csv --recipe x", "--recipe x: expected one of"),
+    "method": (f"{ICIS} --method x", "--method x: expected one of"),
+    "recipe": (f"{ICIS} --recipe x", "--recipe x: expected one of"),
     "recipe of a control": (f"{GOOD} --epochs 3", "--method nearest has no recipe"),
-    "lr": ("fit --weights model.pt --attrs attrs.csv --lr nan", "--lr nan: expected a positive"),
+    "lr": (f"{ICIS} --lr nan", "--lr nan: expected a positive number"),
     "calibration": ("inject --calibration some", "--calibration some: expected 'none' or a number"),
     "calibration nan": ("inject --calibration nan", "--calibration nan: expected"),
     "calibration huge": ("inject --calibration 1e40", "--calibration 1e40: expected"),
@@ -202,6 +205,16 @@ USAGE = {
     "reference and features": (f"{EVAL} --reference model.pt", "give one of --features"),
     "gate": (f"{EVAL} --min-harmonic 45", "--min-harmonic 45.0: expected a fraction"),
     "gate nan": (f"{EVAL} --min-zsl nan", "--min-zsl nan: expected a fraction"),
+    "no command": ("", "expected a command - see icis --help"),
+    "unknown command": ("nonsense", "No such command 'nonsense'. - see icis --help"),
+    "option before the command": ("--json fit", "No such option: --json"),
+    "no option": ("fit", "Missing option '--weights'. - see icis fit --help"),
+    "no descriptors": ("fit --weights model.pt", "Missing option '--attrs'"),
+    "seed negative": (f"{GOOD} --seed -1", "Invalid value for '--seed'"),
+    "seed huge": (f"{GOOD} --seed {10**30}", "Invalid value for '--seed'"),
+    "seed no number": (f"{GOOD} --seed x", "Invalid value for '--seed'"),
+    "unknown option": (f"{GOOD} --bogus\x1b[31m", r"No such option: --bogus\x1b[31m"),
+    "argument": (f"{GOOD} extra\x9b", r"(extra\x9b)"),
     "gate on rows": (
         "eval --weights new.pt --reference model.pt --min-zsl 0.5", "the quality gates need samples"
     ),
@@ -211,13 +224,18 @@ USAGE = {
 def told(folder: Path, command: str, code: int, capsys: pytest.CaptureFixture[str]) -> str:
     """Run a command that must fail with one line, with nothing written, and return that line."""
     before = snapshot(folder)
-    assert run([*command.split(), "--json"]) == code
-    said = capsys.readouterr()
-    (line,) = [line for line in said.err.splitlines() if not line.startswith("warning: ")]
+    assert run(command.split()) == code
+    err = capsys.readouterr().err
+    (line,) = [line for line in err.splitlines() if not line.startswith(("warning: ", "note: "))]
     assert line.startswith("icis: error: ")
     assert "Traceback" not in line
     assert "unexpected" not in line
-    assert json.loads(said.out)["error"]["message"] in line
+    assert line.isprintable()
+    if command:
+        assert run([*command.split(), "--json"]) == code
+        said = capsys.readouterr()
+        assert said.err.splitlines()[-1].startswith("icis: error: ")
+        assert json.loads(said.out)["error"]["message"] in said.err
     assert snapshot(folder) == before
     return line
 
@@ -233,3 +251,31 @@ def test_bad_data(here, capsys, case):
 def test_bad_usage(here, capsys, case):
     command, expected = USAGE[case]
     assert expected in told(here, command, 2, capsys)
+
+
+def test_names_never_reach_the_terminal_raw(here, world, capsys):
+    """Neither escape sequences nor line breaks nor markup, in any mode and any command."""
+    names = [f"{name}{ESCAPE}" for name in world.names]
+    attrs = here / "a\x1b[2J:smile:[red].json"
+    attrs.write_text(json.dumps(dict(zip(names, world.descriptors.tolist(), strict=True))))
+    new = "n\x1b[2J:smile:[red].pt"
+    fit = ["fit", "--weights", "model.pt", "--attrs", str(attrs), "--method", "nearest", "--force"]
+    commands = [
+        fit,
+        [*fit, "--out", "i\x1b]0;x\x07.safetensors"],
+        ["inject", "--out", new, "--force"],
+        ["eval", "--weights", new, "--features", "f.npz"],
+        [*fit, "--weights", new],
+        ["fit", "--weights", "\x1b[1m\x9b.pt", "--attrs", str(attrs)],
+        ["fit", "--weights", "model.pt", "--attrs", "\udcff\x85.csv"],
+    ]
+    for command in commands:
+        for mode in ([], ["--json"], ["--quiet"]):
+            run([*command, *mode])
+            said = capsys.readouterr()
+            odd = {c for c in said.out + said.err if not c.isprintable()} - {"\n"}
+            assert not odd, (command, mode)
+            assert "\U0001f604" not in said.out + said.err  # rich's :smile:
+            if mode:
+                assert said.out.count("\n") <= 1
+    assert (here / new).is_file()

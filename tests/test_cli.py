@@ -19,11 +19,11 @@ from safetensors.numpy import save_file
 
 import icis_cli as api
 from icis_cli.cli.main import run
+from icis_cli.demo.material import Material
 from tests.conftest import icis
 
 FIT = ["fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--method", "nearest"]
 FAST = [*FIT, "--device", "cpu"]
-ESCAPE = "\x1b[31mred\x9b0m\n:smile:[bold]"
 
 
 @pytest.fixture
@@ -187,38 +187,12 @@ def test_remove_gives_the_original_head_back(injected, capsys):
     assert all(torch.equal(was[key], now[key]) for key in was)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["nonsense"],
-        ["--json", "fit"],
-        ["fit"],
-        ["fit", "--weights", "model.pt"],
-        [*FIT, "--seed", "-1"],
-        [*FIT, "--seed", "1" * 30],
-        [*FIT, "--seed", "x"],
-        [*FIT, "--bogus\x1b[31m"],
-        [*FIT, "--device", "tpu"],
-        [*FIT, "extra\nargument"],
-    ],
-)
-def test_usage_errors_exit_with_2_and_one_line(here, capsys, arguments):
-    before = files(here)
-    assert run(arguments) == 2
-    said = capsys.readouterr()
-    assert said.err.startswith("icis: error: ")
-    assert said.err.count("\n") == 1
-    assert not set("\x1b\x9b") & set(said.out + said.err)
-    assert len(said.err.split("error: ")[1].split(" - ")[0]) > 10  # it says something
-    assert files(here) == before
-
-
 def test_errors_are_told_as_json_too(here, capsys):
     for arguments, code, kind in (
         ([*FIT, "--attrs", "x.csv", "--json"], 2, "UsageError"),
         (["fit", "--weights", "none.pt", "--attrs", "attrs.csv", "--json"], 1, "CheckpointError"),
         (["fit", "--json"], 2, "UsageError"),
+        (["--json", "fit"], 2, "UsageError"),
     ):
         assert run(arguments) == code
         said = capsys.readouterr()
@@ -251,35 +225,6 @@ def test_a_fault_of_icis_itself_is_one_line_that_says_so(here, capsys, monkeypat
     said = capsys.readouterr().err
     assert said.startswith(r"icis: error: unexpected RuntimeError: two\x0alines\x1b[0m - this is")
     assert said.count("\n") == 1
-
-
-def test_names_never_reach_the_terminal_raw(here, world, capsys):
-    """Neither escape sequences nor line breaks nor markup, in any mode and any command."""
-    names = [f"{name}{ESCAPE}" for name in world.names]
-    attrs = here / "a\x1b[2J:smile:[red].json"
-    attrs.write_text(json.dumps(dict(zip(names, world.descriptors.tolist(), strict=True))))
-    write_features(here / "test.npz", world)
-    new = "n\x1b[2J:smile:[red].pt"
-    fit = ["fit", "--weights", "model.pt", "--attrs", str(attrs), "--method", "nearest", "--force"]
-    commands = [
-        fit,
-        [*fit, "--out", "i\x1b]0;x\x07.safetensors"],
-        ["inject", "--out", new, "--force"],
-        ["eval", "--weights", new, "--features", "test.npz"],
-        [*fit, "--weights", new],
-        ["fit", "--weights", "\x1b[1m\x9b.pt", "--attrs", str(attrs)],
-        ["fit", "--weights", "model.pt", "--attrs", "\udcff\x85.csv"],
-    ]
-    for command in commands:
-        for mode in ([], ["--json"], ["--quiet"]):
-            run([*command, *mode])
-            said = capsys.readouterr()
-            odd = {c for c in said.out + said.err if not c.isprintable()} - {"\n"}
-            assert not odd, (command, mode)
-            assert "\U0001f604" not in said.out + said.err  # rich's :smile:
-            if mode:
-                assert said.out.count("\n") <= 1
-    assert (here / new).is_file()
 
 
 def test_an_interrupt_inside_a_command(here, capsys, monkeypatch):
@@ -343,6 +288,32 @@ def test_a_stdout_that_takes_nothing(folder, world, unbuffered):
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_warnings_are_told_in_every_mode_and_notes_to_people_only(here, world, capsys):
+    shift = np.roll(world.descriptors, 1, axis=0)
+    np.save("shifted.npy", np.concatenate([shift, np.ones((46, 1))], axis=1))
+    command = ["fit", "--weights", "model.pt", "--attrs", "shifted.npy", "--dry-run"]
+    for mode in ([], ["--quiet"], ["--json"]):
+        assert run([*command, *mode]) == 0
+        said = capsys.readouterr()
+        warnings = [line for line in said.err.splitlines() if line.startswith("warning: ")]
+        assert len(warnings) == 2
+        assert (
+            "shifted.npy: 1 of 9 columns are constant and tell no classes apart: 8" in warnings[0]
+        )
+        assert "similar descriptors do not go with similar rows" in warnings[1]
+        assert ("note: matched by position" in said.err) == (mode == [])
+    assert [f"warning: {text}" for text in json.loads(said.out)["warnings"]] == warnings
+
+
+def test_the_demo_tells_as_json_which_of_its_steps_failed(here, capsys, monkeypatch):
+    gone = Material(*(here / name for name in ("a.pt", "gone.pt", "attrs.csv", "s", "c")))
+    monkeypatch.setattr("icis_cli.demo.material.prepare", lambda *_, **__: gone)
+    assert run(["demo", "--json"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["error"]["message"].endswith("gone.pt: no such file")
+    assert said.err.count("icis: error: ") == 1
 
 
 def test_version_and_help_of_every_command(capsys):

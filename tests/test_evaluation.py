@@ -74,8 +74,15 @@ def test_number_labels_are_descriptor_rows_not_head_rows():
     rows = known.head_rows(np.array([0, 1, 2]), Path("x.npz"))
     assert rows.tolist() == [1, 2, 0]
     assert known.head_rows(["a", "b", "c"], Path("x.npz")).tolist() == [1, 2, 0]
-    with pytest.raises(FeatureError, match=r"1 labels are no descriptor row .* first 7"):
+    with pytest.raises(FeatureError, match=r"1 labels are no class .* first 7"):
         known.head_rows(np.array([0, 7]), Path("x.npz"))
+
+
+def test_number_labels_are_refused_where_several_files_numbered_the_classes():
+    known = LabelMap(("a", "b"), None)
+    assert known.head_rows(["b"], Path("x.npz")).tolist() == [1]
+    with pytest.raises(FeatureError, match="several descriptor files"):
+        known.head_rows(np.array([0]), Path("x.npz"))
 
 
 def test_descriptor_row_zero_is_a_row_like_any_other():

@@ -38,7 +38,8 @@ class LabelMap:
 
     Attributes:
         names: K+U class names in head-row order.
-        descriptor_rows: K+U descriptor row numbers, or None where number labels are head rows.
+        descriptor_rows: K+U numbers that a label may be, or None where numbers say nothing
+            because the rows come from several descriptor files.
 
     """
 
@@ -54,8 +55,13 @@ class LabelMap:
         """
         known: dict[Any, int]
         if isinstance(labels, np.ndarray):
-            numbers = self.descriptor_rows or range(len(self.names))
-            known = {number: row for row, number in enumerate(numbers)}
+            if self.descriptor_rows is None:
+                raise FeatureError(
+                    path,
+                    "labels are numbers, but classes were injected from several descriptor files",
+                    "label samples by class name",
+                )
+            known = {number: row for row, number in enumerate(self.descriptor_rows)}
             wanted: list[Any] = labels.tolist()
         else:
             known = {name: row for row, name in enumerate(self.names)}
@@ -63,10 +69,9 @@ class LabelMap:
         missing = sorted({label for label in wanted if label not in known})
         if missing:
             near = difflib.get_close_matches(str(missing[0]), self.names, n=1)
-            kind = "descriptor row" if self.descriptor_rows else "class"
             raise FeatureError(
                 path,
-                f"{len(missing)} labels are no {kind} of this checkpoint, first {missing[0]!r}"
+                f"{len(missing)} labels are no class of this checkpoint, first {missing[0]!r}"
                 + (f" (did you mean {near[0]!r}?)" if near else ""),
                 "labels are class names, or row numbers of the descriptor file given to fit",
             )

@@ -22,7 +22,8 @@ class KnownHead:
         head: the head.
         names: K+U class names.
         seen_classes: K.
-        descriptor_rows: K+U descriptor row numbers, or None where those are not known.
+        descriptor_rows: K+U descriptor row numbers (row numbers of the head where only names
+            are known), or None where they come from several descriptor files.
 
     """
 
@@ -120,4 +121,4 @@ def _by_names(
         raise AlignmentError(
             "nothing tells which classes are new", "list them in a file and pass --unseen"
         )
-    return KnownHead(head, tuple(names), seen_classes, None)
+    return KnownHead(head, tuple(names), seen_classes, tuple(range(total)))
