@@ -135,8 +135,10 @@ def test_seen_as_names_and_as_numbers_are_the_same(head_rows, table, world):
 
 def test_numbers_that_are_class_names_are_names():
     generator = np.random.default_rng(0)
-    table = Descriptors(generator.standard_normal((4, 3)), ("3", "2", "1", "0"), ATTRS)
-    found = icis.align(generator.standard_normal((2, 5)), table, seen=["3", "2"])
+    table = Descriptors(
+        generator.standard_normal((4, 3)).astype(np.float32), ("3", "2", "1", "0"), ATTRS
+    )
+    found = icis.align(np.eye(2, 5, dtype=np.float32), table, seen=["3", "2"])
     assert found.seen_rows == (0, 1)
 
 
@@ -157,6 +159,9 @@ def test_new_classes_in_a_file_of_their_own_count_on(head_rows, world):
     assert found.unseen.tolist() == whole.unseen.tolist()
     assert found.unseen_names == whole.unseen_names
     assert found.sources == (Path("seen.csv"), Path("new.csv"))
+    spare = Descriptors(world.descriptors[:43], world.names[:43], Path("seen.csv"))
+    last = Descriptors(world.descriptors[43:], world.names[43:], Path("new.csv"))
+    assert icis.align(head_rows, spare, last).unseen_rows == (43, 44, 45)  # not 40 to 42
     unnamed = icis.align(head_rows, seen, replace(new, names=None))
     assert unnamed.unseen_names == tuple(f"class_{row}" for row in range(40, 46))
     assert unnamed.seen_names == world.names[:40]
@@ -234,7 +239,7 @@ def test_agreement_says_nothing_about_few_or_equal_classes():
     few = generator.standard_normal((11, 4)).astype(np.float32)
     assert agreement(few, few[::-1].copy()) == np.inf
     equal = np.ones((20, 4), np.float32)
-    assert agreement_warning(equal, generator.standard_normal((20, 3))) is None
+    assert agreement_warning(equal, few[:, :3].repeat(2, axis=0)[:20]) is None
 
 
 def test_fit_shows_three_pairs_and_what_was_understood(folder, monkeypatch, capsys):

@@ -310,7 +310,7 @@ def test_warnings_are_told_in_every_mode_and_notes_to_people_only(here, world, c
 def test_the_demo_tells_as_json_which_of_its_steps_failed(here, capsys, monkeypatch):
     gone = Material(*(here / name for name in ("a.pt", "gone.pt", "attrs.csv", "s", "c")))
     monkeypatch.setattr("icis_cli.demo.material.prepare", lambda *_, **__: gone)
-    assert run(["demo", "--json"]) == 1
+    assert run(["demo", "--json", "--out", "."]) == 1
     said = capsys.readouterr()
     assert json.loads(said.out)["error"]["message"].endswith("gone.pt: no such file")
     assert said.err.count("icis: error: ") == 1

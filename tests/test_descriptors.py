@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,7 +145,8 @@ def test_json_of_every_shape(tmp_path, content, names):
 @pytest.mark.parametrize("names_key", ["names", "classes", "allclasses_names"])
 def test_npz_arrays_are_found_by_usual_names(tmp_path, key, names_key):
     names = np.array([[b"a"], [b"b"], [b"caf\xe9"]])
-    np.savez_compressed(tmp_path / "d.npz", **{key: VALUES, names_key: names})
+    arrays: dict[str, Any] = {key: VALUES, names_key: names}
+    np.savez_compressed(tmp_path / "d.npz", **arrays)
     found = read_descriptors(tmp_path / "d.npz")
     assert found.values.tolist() == VALUES.tolist()
     assert found.names == ("a", "b", "caf\\xe9")  # no UTF-8: shown as what it is
