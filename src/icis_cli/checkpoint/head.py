@@ -22,6 +22,10 @@ from icis_cli.errors import HeadError
 PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
+#: The squares of larger values, summed over a row, do not fit into float32.
+_LARGEST = 1e17
+
+
 @dataclass(frozen=True)
 class Head:
     """The final linear layer.
@@ -148,6 +152,9 @@ def _read(checkpoint: Checkpoint, key: str, found: str) -> Head:
         raise HeadError(f"{where} has shape {info.shape}: there is nothing in it")
     weight = checkpoint.array(f"{key}.weight")
     bias = None if bias_info is None else checkpoint.array(f"{key}.bias")
-    if not np.isfinite(weight).all() or (bias is not None and not np.isfinite(bias).all()):
-        raise HeadError(f"{where} holds NaN or infinite values", "the checkpoint is damaged")
+    for values in (weight,) if bias is None else (weight, bias):
+        if not np.isfinite(values).all():
+            raise HeadError(f"{where} holds NaN or infinite values", "the checkpoint is damaged")
+        if np.abs(values).max() > _LARGEST:
+            raise HeadError(f"{where} holds values above {_LARGEST:g}", "the checkpoint is damaged")
     return Head(key, weight, bias, info.dtype, found)

@@ -117,11 +117,11 @@ def evaluate(
     output = Output.of("eval", json=json, quiet=quiet, no_progress=no_progress)
     if sum(source is not None for source in (features, images, reference)) != 1:
         raise UsageError("give one of --features, --images and --reference")
-    for option, value in (("--min-harmonic", min_harmonic), ("--min-zsl", min_zsl)):
-        if value is not None and not 0 <= value <= 1:
-            raise UsageError(f"{option} {value}: expected a fraction from 0 to 1")
-    if reference is not None and (min_harmonic is not None or min_zsl is not None):
-        raise UsageError("the quality gates need samples: --features or --images")
+    _require_partner("--unseen", unseen, "--classes", classes)
+    _require_partner("--arch", arch, "--images", images)
+    _require_partner("--reference-classes", reference_classes, "--reference", reference)
+    _check_gate("--min-harmonic", min_harmonic, reference)
+    _check_gate("--min-zsl", min_zsl, reference)
     from icis_cli import Injector, known_head, open_checkpoint
 
     checkpoint = open_checkpoint(weights)
@@ -152,6 +152,20 @@ def evaluate(
             for gate in missed
         )
         raise QualityGateError(f"quality gate missed: {said}")
+
+
+def _require_partner(option: str, given: object, needed: str, there: object) -> None:
+    if given is not None and there is None:
+        raise UsageError(f"{option} needs {needed}")
+
+
+def _check_gate(option: str, value: float | None, reference: Path | None) -> None:
+    if value is None:
+        return
+    if not 0 <= value <= 1:
+        raise UsageError(f"{option} {value}: expected a fraction from 0 to 1")
+    if reference is not None:
+        raise UsageError(f"{option} needs samples: --features or --images")
 
 
 def _images(

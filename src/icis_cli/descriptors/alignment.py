@@ -170,6 +170,10 @@ def _seen_rows(
         match = match_names(head_names, descriptors.names, str(descriptors.path))
         notes.extend(_inexact(match.inexact))
         return match.rows, "by name"
+    if head_names is not None and len(head_names) != count:
+        notes.append(
+            f"the checkpoint lists {len(head_names)} names for {count} rows; they are not used"
+        )
     if len(descriptors.values) > count or descriptors.names is not None:
         notes.append(
             f"matched by position: the first {count} descriptors are taken for the head's rows, in "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icis_cli.arrays import FloatArray, IntArray
 
@@ -67,7 +69,7 @@ def joined(parts: Iterable[Answers]) -> Answers:
 
 
 def answer_features(
-    features: FloatArray,
+    features: NDArray[Any],
     labels: IntArray,
     weight: FloatArray,
     bias: FloatArray | None,

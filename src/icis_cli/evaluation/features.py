@@ -101,8 +101,9 @@ def read_features(path: Path | str) -> Features:
             raise FeatureError(path, f"expected arrays 'features' and 'labels', found {found}")
         try:
             values, labels = archive["features"], archive["labels"]
-        except (ValueError, OSError, EOFError) as error:
-            raise FeatureError(path, f"cannot be read ({error})") from None
+        except Exception as error:  # a damaged archive can raise anything
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+            raise FeatureError(path, f"cannot be read ({reason})") from None
     if values.ndim != 2 or values.dtype.kind != "f" or not values.size:
         raise FeatureError(
             path, f"'features' is {values.shape} {values.dtype}, expected floats (samples, D)"
