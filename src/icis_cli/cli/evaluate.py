@@ -165,7 +165,7 @@ def _check_gate(option: str, value: float | None, reference: Path | None) -> Non
     if not 0 <= value <= 1:
         raise UsageError(f"{option} {value}: expected a fraction from 0 to 1")
     if reference is not None:
-        raise UsageError(f"{option} needs samples: --features or --images")
+        raise UsageError("the quality gates need samples: --features or --images")
 
 
 def _images(
