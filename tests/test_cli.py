@@ -243,12 +243,17 @@ def test_signals_stop_training_with_130_and_leave_nothing(folder, number):
     with subprocess.Popen(
         [sys.executable, "-m", "icis_cli", *command],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # Where tests run in the background, the shell has them ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:  # fmt: skip
-        assert process.stderr is not None
-        while not process.stderr.readline().startswith("note:"):
-            assert process.poll() is None
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        try:
+            assert process.stderr is not None
+            while not process.stderr.readline().startswith("note:"):
+                assert process.poll() is None
+            process.send_signal(number)
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert err.splitlines()[-1] == "icis: interrupted"
     assert "Traceback" not in err

@@ -81,7 +81,7 @@ def test_number_labels_are_descriptor_rows_not_head_rows():
 def test_number_labels_are_refused_where_several_files_numbered_the_classes():
     known = LabelMap(("a", "b"), None)
     assert known.head_rows(["b"], Path("x.npz")).tolist() == [1]
-    with pytest.raises(FeatureError, match="several descriptor files"):
+    with pytest.raises(FeatureError, match="nothing tells which descriptor row"):
         known.head_rows(np.array([0]), Path("x.npz"))
 
 
@@ -102,6 +102,12 @@ def test_without_a_record_the_injector_or_names_tell_the_classes(injected, world
         icis.known_head(checkpoint, names=world.names, unseen=world.names[:6])
     with pytest.raises(AlignmentError, match="nothing tells which classes are new"):
         icis.known_head(checkpoint, names=world.names)
+    state = torch.load(folder / "new.pt", weights_only=True)
+    swapped = [*range(40), *range(45, 39, -1)]
+    turned = {k: v[swapped] if k.startswith("fc") else v for k, v in state.items()}
+    torch.save(turned, folder / "turned.pt")
+    with pytest.raises(InjectorError, match="not those of this injector"):
+        icis.known_head(icis.open_checkpoint(folder / "turned.pt"), injector)
     with pytest.raises(InjectorError, match="40 rows"):
         icis.known_head(icis.open_checkpoint(folder / "model.pt"), injector)
 

@@ -19,10 +19,10 @@ def means(cub, recipe):
 
 
 def test_default_recipe_on_cub(cub):
-    t1, _, seen, _, ausuc, *_ = means(cub, "default")
+    t1, _, _, harmonic, ausuc, *_ = means(cub, "default")
     assert t1 >= 51
     assert ausuc >= 30.5
-    assert seen >= 69
+    assert harmonic >= 22.5  # that of the paper recipe and of the authors' own code
 
 
 @pytest.mark.slow

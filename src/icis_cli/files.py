@@ -33,6 +33,10 @@ def require_writable(path: Path, *, force: bool, inputs: tuple[Path, ...] = ()) 
             raise OutputError(path, "the output is the input itself", "choose another --out")
     if path.is_dir():
         raise OutputError(path, "is a folder, expected a file name", "choose another --out")
+    if path.exists() and not path.is_file():
+        raise OutputError(
+            path, "is a device or a pipe, expected a file name", "choose another --out"
+        )
     if not path.parent.is_dir():
         raise OutputError(path, "its folder does not exist", f"mkdir -p {path.parent}")
     if os.path.lexists(path) and not force:

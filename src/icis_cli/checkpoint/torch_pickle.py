@@ -257,6 +257,8 @@ def _dtypes() -> dict[Any, str]:
 
 def _info_of(path: Path, key: str, tensor: torch.Tensor) -> TensorInfo:
     dtypes = _dtypes()
+    if tensor.is_meta:
+        raise CheckpointError(path, f"tensor {key!r} has a shape but no values", _RESAVE)
     if tensor.dtype not in dtypes or tensor.is_sparse or tensor.is_quantized:
         kind = "quantised" if tensor.is_quantized else f"{tensor.layout} {tensor.dtype}"
         raise CheckpointError(

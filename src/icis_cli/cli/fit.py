@@ -119,17 +119,21 @@ def fit(
             "one descriptor file is read, several were given",
             "join their columns into one file",
         )
-    lists = tuple(path for path in (classes, seen, unseen) if path is not None)
-    require_writable(out, force=force, inputs=(weights, *attrs, *(unseen_attrs or ()), *lists))
     from icis_cli import align, find_head, open_checkpoint, read_descriptors
     from icis_cli import fit as fit_injector
-    from icis_cli.injection.record import find_record
+    from icis_cli.injection.record import find_record, side_file
     from icis_cli.report.understood import fit_summary, summary_json
 
+    lists = tuple(path for path in (classes, seen, unseen) if path is not None)
+    sources = (weights, side_file(weights), *attrs, *(unseen_attrs or ()), *lists)
+    require_writable(out, force=force, inputs=sources)
     checkpoint = open_checkpoint(weights)
     output.note(checkpoint.notes)
     found = find_head(checkpoint, head)
     record = find_record(checkpoint)
+    if record is not None:
+        injected = len(record.class_names) - record.seen
+        output.warn([_guess(injected, len(record.class_names))])
     descriptors = read_descriptors(attrs[0], classes)
     new: Descriptors | None = read_descriptors(unseen_attrs[0]) if unseen_attrs else None
     aligned = align(
@@ -184,4 +188,11 @@ def fit(
             if out.name == "injector.safetensors" and out.parent == Path()
             else f" --injector {out}"
         )
+    )
+
+
+def _guess(injected: int, rows: int) -> str:
+    return (
+        f"{injected} of the {rows} rows were injected, not trained: what is learned from them is a "
+        "guess about a guess; better fit on the original checkpoint and inject into this one"
     )

@@ -13,10 +13,11 @@ from icis_cli.cli.output import Output
 from icis_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from icis_cli.checkpoint.base import Checkpoint
     from icis_cli.injection.expansion import Expansion
 
-#: float32 ends below; no logit comes near.
-_TOO_LARGE = 1e38
+#: No logit comes near; a larger offset would round the differences between new rows away.
+_TOO_LARGE = 1e4
 
 
 def inject(
@@ -87,7 +88,7 @@ def inject(
             raise UsageError("--remove needs --weights: the checkpoint to take rows off")
         checkpoint = open_checkpoint(weights)
         output.note(checkpoint.notes)
-        original = out or _beside(weights, "original")
+        original = out or _beside(checkpoint, "original")
         _finish(output, remove_rows(checkpoint), original, (), force=force, dry_run=dry_run)
         return
     loaded = Injector.load(injector)
@@ -99,7 +100,7 @@ def inject(
         checkpoint, loaded, table, unseen=None if chosen is None else tuple(chosen), gamma=gamma
     )
     inputs = tuple(path for path in (injector, attrs, classes, unseen) if path is not None)
-    new = out or _beside(checkpoint.path, "injected")
+    new = out or _beside(checkpoint, "injected")
     _finish(output, expansion, new, inputs, force=force, dry_run=dry_run)
 
 
@@ -112,13 +113,16 @@ def _gamma(calibration: str) -> float:
     except ValueError:
         gamma = math.nan
     if not abs(gamma) < _TOO_LARGE:  # nan, too
-        raise UsageError(f"--calibration {calibration}: expected 'none' or a number")
+        raise UsageError(
+            f"--calibration {calibration}: expected 'none' or a number below {_TOO_LARGE:g}"
+        )
     return gamma
 
 
-def _beside(path: Path, what: str) -> Path:
+def _beside(checkpoint: Checkpoint, what: str) -> Path:
     """Return the default output, in the working folder: ``NAME.injected.SUFFIX``."""
-    return Path(f"{path.stem}.{what}{path.suffix}")
+    path = checkpoint.path
+    return Path(f"{path.stem}.{what}{path.suffix or checkpoint.suffix}")
 
 
 def _finish(

@@ -54,12 +54,10 @@ def run(arguments: list[str]) -> int:
         if code == 130:  # newer typer turns the interrupt into this
             raise KeyboardInterrupt
     except QualityGateError as error:
-        print_error(error, as_json=False)  # the result has been printed already
-        return error.exit_code
+        return _report(error, as_json=False)  # the result has been printed already
     except IcisError as error:
         _trace()
-        print_error(error, as_json=as_json)
-        return error.exit_code
+        return _report(error, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         print("icis: interrupted", file=sys.stderr)
         return 130
@@ -69,9 +67,18 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         _trace()
         told = _usage_error(error) or _system_error(error) or _fault(error)
-        print_error(told, as_json=as_json)
-        return told.exit_code
+        return _report(told, as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _report(error: IcisError, *, as_json: bool) -> int:
+    """Print an error, as far as anybody reads it, and return its exit code."""
+    try:
+        print_error(error, as_json=as_json)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_stdout()
+    return error.exit_code
 
 
 def _usage_error(error: Exception) -> IcisError | None:

@@ -22,6 +22,9 @@ READERS: dict[str, Callable[[Path], Descriptors]] = {
 }
 
 
+_LARGEST_LIST = 1 << 28
+
+
 def read_descriptors(path: Path | str, classes: Path | str | None = None) -> Descriptors:
     """Read class descriptors from a file whose suffix names a known format.
 
@@ -71,7 +74,11 @@ def read_lines(path: Path | str) -> list[str]:
     """
     path = Path(path)
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST_LIST + 1)
+        if len(content) > _LARGEST_LIST:
+            raise DescriptorError(path, "is larger than 256 MiB, expected a list of names")
+        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
     except OSError as error:
         raise DescriptorError(path, f"cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:

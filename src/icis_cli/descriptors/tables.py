@@ -82,7 +82,18 @@ def _is_header(cells: list[str]) -> bool:
     if cells[0].casefold() in _NAME_COLUMN:
         return True  # the other columns may be called 0, 1, 2
     beyond = cells[1:] or cells
+    if _counts(cells) or _counts(beyond):
+        return True  # columns that have numbers for names, as a table of embeddings has
     return any(beyond) and not any(_is_number(cell) for cell in beyond)
+
+
+def _counts(cells: list[str]) -> bool:
+    """Tell whether cells read 0, 1, 2, ... or 1, 2, 3, ...; two could be attributes of a class."""
+    return (
+        len(cells) > 2
+        and cells[0] in ("0", "1")
+        and cells == [str(number) for number in range(int(cells[0]), int(cells[0]) + len(cells))]
+    )
 
 
 def _is_index(columns: list[str] | None, width: int) -> bool:

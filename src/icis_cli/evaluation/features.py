@@ -38,8 +38,8 @@ class LabelMap:
 
     Attributes:
         names: K+U class names in head-row order.
-        descriptor_rows: K+U numbers that a label may be, or None where numbers say nothing
-            because the rows come from several descriptor files.
+        descriptor_rows: K+U descriptor row numbers, or None where those are not known or are of
+            several files, so that a number says nothing.
 
     """
 
@@ -58,7 +58,8 @@ class LabelMap:
             if self.descriptor_rows is None:
                 raise FeatureError(
                     path,
-                    "labels are numbers, but classes were injected from several descriptor files",
+                    "labels are numbers, but nothing tells which descriptor row each class has "
+                    "(they may come from several files)",
                     "label samples by class name",
                 )
             known = {number: row for row, number in enumerate(self.descriptor_rows)}

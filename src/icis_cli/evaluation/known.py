@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from icis_cli.checkpoint.base import Checkpoint
 from icis_cli.checkpoint.head import Head, find_head
 from icis_cli.descriptors.names import match_names
 from icis_cli.errors import AlignmentError, InjectorError
 from icis_cli.evaluation.features import LabelMap
-from icis_cli.injection.injector import Injector
-from icis_cli.injection.record import find_record
+from icis_cli.injection.injector import Injector, head_digest
+from icis_cli.injection.record import Record, find_record
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class KnownHead:
         head: the head.
         names: K+U class names.
         seen_classes: K.
-        descriptor_rows: K+U descriptor row numbers (row numbers of the head where only names
-            are known), or None where they come from several descriptor files.
+        descriptor_rows: K+U descriptor row numbers, or None where those are not known or are of
+            several files.
 
     """
 
@@ -63,7 +65,7 @@ def known_head(
     record = find_record(checkpoint)
     if names is not None:
         head = find_head(checkpoint, head_key or (record.head if record else None))
-        return _by_names(checkpoint, head, names, unseen, record.seen if record else None)
+        return _by_names(checkpoint, head, names, unseen, record)
     if record is not None:
         head = find_head(checkpoint, head_key or record.head)
         if len(record.class_names) != len(head.weight):
@@ -78,7 +80,12 @@ def known_head(
             f"{checkpoint.path} does not say which classes its rows are",
             "pass --injector, or --classes with the names of all rows and --unseen with the new",
         )
-    head = find_head(checkpoint, head_key or injector.source.head)
+    return _by_injector(
+        checkpoint, find_head(checkpoint, head_key or injector.source.head), injector
+    )
+
+
+def _by_injector(checkpoint: Checkpoint, head: Head, injector: Injector) -> KnownHead:
     class_names = injector.seen_names + injector.unseen_names
     if len(class_names) != len(head.weight):
         raise InjectorError(
@@ -87,9 +94,21 @@ def known_head(
             "classes",
             "pass --classes with the names of all rows and --unseen with the new ones",
         )
-    return KnownHead(
-        head, class_names, len(injector.seen_names), injector.seen_rows + injector.unseen_rows
-    )
+    seen = len(injector.seen_names)
+    trained = head_digest(head.weight[:seen], None if head.bias is None else head.bias[:seen])
+    width = head.weight.shape[1]
+    predicted = injector.predict(injector.unseen_descriptors)[:, :width]
+    size = float(np.abs(predicted).max())
+    # Stored rows are rounded to the dtype of the head, and an offset changes the bias alone.
+    if trained != injector.source.head_sha256 or not np.allclose(
+        head.weight[seen:], predicted, rtol=0.01, atol=0.01 * size
+    ):
+        raise InjectorError(
+            checkpoint.path,
+            "its rows are not those of this injector, in its order",
+            "pass --classes with the names of all rows and --unseen with the new ones",
+        )
+    return KnownHead(head, class_names, seen, injector.seen_rows + injector.unseen_rows)
 
 
 def _by_names(
@@ -97,7 +116,7 @@ def _by_names(
     head: Head,
     names: Sequence[str],
     unseen: Sequence[str] | None,
-    seen_classes: int | None,
+    record: Record | None,
 ) -> KnownHead:
     total = len(head.weight)
     if len(names) != total:
@@ -109,6 +128,7 @@ def _by_names(
     if len(set(names)) != total:
         twice = next(name for name in names if list(names).count(name) > 1)
         raise AlignmentError(f"--classes lists {twice!r} twice")
+    seen_classes = None if record is None else record.seen
     if unseen is not None:
         new = match_names(unseen, names, "--classes").rows
         seen_classes = total - len(set(new))
@@ -121,4 +141,5 @@ def _by_names(
         raise AlignmentError(
             "nothing tells which classes are new", "list them in a file and pass --unseen"
         )
-    return KnownHead(head, tuple(names), seen_classes, tuple(range(total)))
+    rows = None if record is None else record.descriptor_rows
+    return KnownHead(head, tuple(names), seen_classes, rows)

@@ -17,6 +17,7 @@ from icis_cli.checkpoint.base import Checkpoint, Edit, Extras, TensorInfo
 from icis_cli.checkpoint.head import Head, find_head
 from icis_cli.checkpoint.registry import container_for
 from icis_cli.descriptors.base import Descriptors
+from icis_cli.descriptors.names import simplified
 from icis_cli.errors import CheckpointError, HeadError, InjectorError, OutputError, TrainingError
 from icis_cli.files import appearing_together, require_writable, sha256_of
 from icis_cli.injection.injector import Injector, head_digest
@@ -66,8 +67,9 @@ class Expansion:
 
         """
         container_for(out, self.checkpoint)
+        guarded = (self.checkpoint.path, side_file(self.checkpoint.path), *inputs)
         for path in (out, side_file(out)):
-            require_writable(path, force=force, inputs=(self.checkpoint.path, *inputs))
+            require_writable(path, force=force, inputs=guarded)
 
     def losses(self, out: Path) -> tuple[str, ...]:
         """Return what would not survive a change of container, for people."""
@@ -171,7 +173,15 @@ def expand(
         descriptors=classes.sources,
     )
     if record is None:
-        record = Record(head.key, known, len(head.weight), injector.seen_rows, weights_sha256, ())
+        record = Record(
+            head.key,
+            known,
+            len(head.weight),
+            injector.seen_rows,
+            injector.descriptors,
+            weights_sha256,
+            (),
+        )
     names = (*record.class_names, *classes.names)
     return Expansion(
         checkpoint,
@@ -257,7 +267,8 @@ def _known_names(checkpoint: Checkpoint, injector: Injector) -> tuple[str, ...]:
 
 
 def _check_new(known: tuple[str, ...], names: tuple[str, ...]) -> None:
-    both = [name for name in names if name in set(known)]
+    there = {simplified(name) for name in known}
+    both = [name for name in names if simplified(name) in there]
     if both:
         raise HeadError(
             f"{len(both)} of the {len(names)} new classes are in the checkpoint already, first "

@@ -56,6 +56,7 @@ class Record:
         class_names: of all rows, in order.
         seen: number K of rows that were trained; the rest were injected.
         seen_descriptor_rows: K descriptor row numbers.
+        seen_descriptors: name and sha256 of each file that these rows are of.
         original_sha256: of the checkpoint before the first injection.
         rounds: the injections in order.
 
@@ -65,12 +66,15 @@ class Record:
     class_names: tuple[str, ...]
     seen: int
     seen_descriptor_rows: tuple[int, ...]
+    seen_descriptors: tuple[tuple[str, str], ...]
     original_sha256: str
     rounds: tuple[Round, ...]
 
     @property
     def descriptor_rows(self) -> tuple[int, ...] | None:
-        """Descriptor row of each head row, or None where rounds used several files."""
+        """Descriptor row of each head row, or None where rounds numbered different files."""
+        if any(part.descriptors != self.seen_descriptors for part in self.rounds):
+            return None
         rows = self.seen_descriptor_rows + tuple(
             row for part in self.rounds for row in part.descriptor_rows
         )
@@ -106,6 +110,7 @@ class Record:
                 class_names=tuple(str(name) for name in content["class_names"]),
                 seen=int(content["seen"]),
                 seen_descriptor_rows=tuple(content["seen_descriptor_rows"]),
+                seen_descriptors=tuple((n, digest) for n, digest in content["seen_descriptors"]),
                 original_sha256=str(content["original_sha256"]),
                 rounds=rounds,
             )
@@ -118,7 +123,7 @@ class Record:
 
 def side_file(path: Path) -> Path:
     """Return where the record of the checkpoint ``NEW`` lies: ``NEW.icis.json``."""
-    return path.with_name(path.name + ".icis.json")
+    return Path(f"{path}.icis.json")
 
 
 def find_record(checkpoint: Checkpoint) -> Record | None:

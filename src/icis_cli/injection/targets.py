@@ -11,6 +11,7 @@ import numpy as np
 from icis_cli.arrays import FloatArray
 from icis_cli.descriptors.alignment import rows_of
 from icis_cli.descriptors.base import Descriptors
+from icis_cli.descriptors.names import simplified
 from icis_cli.errors import AlignmentError, DescriptorError
 from icis_cli.files import sha256_of
 from icis_cli.injection.injector import Injector
@@ -78,8 +79,8 @@ def new_classes(
     if unseen is not None:
         rows = rows_of(table, unseen, "--unseen", notes)
     elif table.names is not None:
-        seen = set(injector.seen_names)
-        rows = tuple(r for r, name in enumerate(table.names) if name not in seen)
+        seen = {simplified(name) for name in injector.seen_names}
+        rows = tuple(r for r, name in enumerate(table.names) if simplified(name) not in seen)
     else:
         rows = _not_seen_by_position(injector, table)
     if not rows:

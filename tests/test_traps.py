@@ -1,0 +1,106 @@
+"""Traps that a hostile newcomer found: each was silent, or destroyed something, once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import icis_cli as icis
+from icis_cli.cli.main import run
+from icis_cli.errors import DescriptorError, FeatureError, HeadError, OutputError
+from icis_cli.files import require_writable
+from tests.conftest import icis as run_icis
+
+
+def test_seen_classes_are_not_injected_again_under_another_spelling(folder, world):
+    state = {"state_dict": world.state(), "classes": [n.upper() for n in world.names[:40]]}
+    torch.save(state, folder / "named.pt")
+    checkpoint = icis.open_checkpoint(folder / "named.pt")
+    head = icis.find_head(checkpoint)
+    table = icis.read_descriptors(folder / "attrs.csv")
+    classes = icis.align(head.rows, table, head_names=checkpoint.labels.class_names)
+    injector = icis.fit(checkpoint, head, classes, icis.Nearest())
+    found = icis.expand(checkpoint, injector, table)
+    assert found.class_names[40:] == world.names[40:]
+    with pytest.raises(HeadError, match="in the checkpoint already, first 'kind a0'"):
+        icis.expand(checkpoint, injector, table, unseen=(world.names[0],))
+
+
+def test_devices_are_never_replaced(folder, world, tmp_path):
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(OutputError, match="is a device or a pipe"):
+        require_writable(tmp_path / "pipe.pt", force=True)
+    assert (tmp_path / "pipe.pt").is_fifo()
+
+
+def test_a_checkpoint_without_a_suffix_keeps_its_container(folder, world):
+    (folder / "model.pt").rename(folder / "model")
+    assert run_icis("fit", "--weights", "model", "--attrs", "attrs.csv", cwd=folder).code == 0
+    done = run_icis("inject", "-q", cwd=folder)
+    assert done.out == "model.injected.pt\n", done.err
+
+
+def test_numbers_of_several_descriptor_files_are_no_labels(folder, world):
+    checkpoint = icis.open_checkpoint(folder / "model.pt")
+    head = icis.find_head(checkpoint)
+    classes = icis.align(head.rows, icis.read_descriptors(folder / "attrs.csv"))
+    injector = icis.fit(checkpoint, head, classes, icis.Nearest())
+    np.save(folder / "more.npy", world.descriptors[40:43] + 0.1)
+    table = icis.read_descriptors(folder / "more.npy")
+    icis.expand(checkpoint, injector, table).write(folder / "new.pt")
+    known = icis.known_head(icis.open_checkpoint(folder / "new.pt"))
+    numbered = icis.Features(np.ones((1, 24), np.float32), np.array([1]), folder / "f.npz")
+    with pytest.raises(FeatureError, match="nothing tells which descriptor row"):
+        icis.evaluate_features(known, numbered)
+
+
+@pytest.mark.parametrize("header", ["bird,0,1,2", "bird,1,2,3", "x,0,1,2"])
+def test_columns_named_by_number_are_a_header_and_no_class(tmp_path, header):
+    path = tmp_path / "d.csv"
+    path.write_text(f"{header}\nwren,0.5,0.25,1\nlark,1,0,1\n")
+    assert icis.read_descriptors(path).names == ("wren", "lark")
+    path.write_text("wren,0,1\nlark,1,0\n")  # two attributes of a class, not a count
+    assert icis.read_descriptors(path).names == ("wren", "lark")
+
+
+def test_the_record_of_a_checkpoint_is_never_overwritten(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert run(["fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--method", "mean"]) == 0
+    assert run(["inject", "--out", "new.pt"]) == 0
+    before = (folder / "new.pt.icis.json").read_bytes()
+    fit = ["fit", "--weights", "new.pt", "--attrs", "attrs.csv", "--method", "mean", "--force"]
+    assert run([*fit, "--out", "new.pt.icis.json"]) == 1
+    assert "the output is the input itself" in capsys.readouterr().err
+    assert (folder / "new.pt.icis.json").read_bytes() == before
+
+
+def test_fitting_on_injected_rows_is_warned_of(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert run(["fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--method", "mean"]) == 0
+    assert run(["inject", "--out", "new.pt"]) == 0
+    (folder / "more.csv").write_text((folder / "attrs.csv").read_text() + "extra" + ",1" * 8 + "\n")
+    capsys.readouterr()
+    assert run(["fit", "--weights", "new.pt", "--attrs", "more.csv", "--dry-run", "--force"]) == 0
+    assert "6 of the 46 rows were injected, not trained" in capsys.readouterr().err
+
+
+def test_half_a_character_is_no_class_name(tmp_path):
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps({"\ud800x": [1, 2], "b": [2, 1]}))
+    with pytest.raises(DescriptorError, match="no valid text"):
+        icis.read_descriptors(path)
+
+
+def test_an_error_that_nobody_reads_is_no_traceback(folder):
+    command = f"{sys.executable} -m icis_cli inject --injector no --json | head -c 0"
+    shell = subprocess.run(
+        ["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in shell.stderr
+    assert "no such file" in shell.stderr
