@@ -58,7 +58,7 @@ def fit(
             "--seen",
             metavar="FILE",
             help="Names or 0-based descriptor row numbers of the classifier's classes, one a "
-            "line, in its order. [default: by name if the checkpoint has names, else the first K]",
+            "line, in its order. Default: by name if the checkpoint has names, else the first K.",
             rich_help_panel=_CLASSES,
         ),
     ] = None,
@@ -67,7 +67,7 @@ def fit(
         typer.Option(
             "--unseen",
             metavar="FILE",
-            help="Names or row numbers of the classes to add. [default: all others]",
+            help="Names or row numbers of the classes to add. Default: all others.",
             rich_help_panel=_CLASSES,
         ),
     ] = None,

@@ -27,7 +27,7 @@ def inject(
     weights: Annotated[
         Path | None,
         typer.Option(
-            "--weights", metavar="CKPT", help="The classifier. [default: the one given to fit]"
+            "--weights", metavar="CKPT", help="The classifier. Default: the one given to fit."
         ),
     ] = None,
     attrs: Annotated[
@@ -43,7 +43,7 @@ def inject(
         typer.Option(
             "--unseen",
             metavar="FILE",
-            help="Names or row numbers of the classes to add. [default: all that are new]",
+            help="Names or row numbers of the classes to add. Default: all that are new.",
         ),
     ] = None,
     calibration: Annotated[
@@ -61,7 +61,7 @@ def inject(
             "--out",
             metavar="NEW",
             help="The checkpoint to write; its suffix chooses the format. "
-            "[default: NAME.injected.SUFFIX in this folder]",
+            "Default: NAME.injected.SUFFIX in this folder.",
         ),
     ] = None,
     remove: Annotated[

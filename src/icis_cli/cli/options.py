@@ -26,7 +26,7 @@ HeadKey = Annotated[
     typer.Option(
         "--head",
         metavar="KEY",
-        help="The final linear layer, e.g. classifier.6. [default: found]",
+        help="The final linear layer, e.g. classifier.6. Default: found.",
         show_default=False,
     ),
 ]
