@@ -218,7 +218,7 @@ def test_a_wrong_order_is_warned_about_and_a_right_one_is_not(head_rows, table, 
     shift = [*range(1, 46), 0]
     (warning,) = icis.align(head_rows, Descriptors(world.descriptors[shift], None, ATTRS)).warnings
     assert "similar descriptors do not go with similar rows" in warning
-    assert "right order" in warning
+    assert "wrong order" in warning
 
 
 @pytest.mark.parametrize("seed", range(5))

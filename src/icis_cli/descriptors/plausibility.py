@@ -63,8 +63,8 @@ def agreement_warning(descriptors: FloatArray, rows: FloatArray) -> str | None:
     if score >= _DOUBTFUL:
         return None
     return (
+        "the classes may be in the wrong order, or the descriptors may not tell them apart: "
         "similar descriptors do not go with similar rows of the head "
         f"({score:.1f} standard deviations above a random order, expected more than "
-        f"{_DOUBTFUL:.0f}): are the classes in the right order, and do the descriptors tell them "
-        "apart?"
+        f"{_DOUBTFUL:.0f})"
     )
