@@ -104,3 +104,9 @@ def test_an_error_that_nobody_reads_is_no_traceback(folder):
     )
     assert "Traceback" not in shell.stderr
     assert "no such file" in shell.stderr
+
+
+@pytest.mark.parametrize("extra", [["--calibration", "1"], ["--unseen", "u"], ["--attrs", "a.csv"]])
+def test_removing_refuses_what_it_would_ignore(extra, capsys):
+    assert run(["inject", "--remove", "--weights", "new.pt", *extra]) == 2
+    assert "leave out what to add" in capsys.readouterr().err

@@ -86,6 +86,8 @@ def inject(
     if remove:
         if weights is None:
             raise UsageError("--remove needs --weights: the checkpoint to take rows off")
+        if attrs is not None or unseen is not None or calibration != "none":
+            raise UsageError("--remove takes all injected rows off: leave out what to add")
         checkpoint = open_checkpoint(weights)
         output.note(checkpoint.notes)
         original = out or _beside(checkpoint, "original")
