@@ -49,13 +49,18 @@ def test_torch_is_not_imported_before_it_is_needed(statement):
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
-def test_torch_and_torchvision_that_do_not_fit_are_explained(monkeypatch):
+def break_torchvision(monkeypatch, message):
+    """Make the import of torchvision fail as its library does."""
+
     def broken(name):
         if name == "torchvision":
-            message = "operator torchvision::nms does not exist"
             raise RuntimeError(message)
 
     monkeypatch.setattr("importlib.import_module", broken)
+
+
+def test_torch_and_torchvision_that_do_not_fit_are_explained(monkeypatch):
+    break_torchvision(monkeypatch, "operator torchvision::nms does not exist")
     with pytest.raises(InstallationError, match="built for another torch") as caught:
         runtime.import_torchvision()
     assert "pip install" in caught.value.hint
@@ -63,12 +68,7 @@ def test_torch_and_torchvision_that_do_not_fit_are_explained(monkeypatch):
 
 
 def test_other_runtime_errors_at_import_are_not_explained_away(monkeypatch):
-    def broken(name):
-        if name == "torchvision":
-            message = "something else"
-            raise RuntimeError(message)
-
-    monkeypatch.setattr("importlib.import_module", broken)
+    break_torchvision(monkeypatch, "something else")
     with pytest.raises(RuntimeError, match="something else"):
         runtime.import_torchvision()
 

@@ -29,6 +29,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text))
 
 
+def first_line(error: Exception) -> str:
+    """Return the start of what another package's error says, or its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
 class IcisError(Exception):
     """Base of all errors of this package.
 
@@ -51,6 +56,7 @@ class FileError(IcisError):
 
     def __init__(self, path: Path | str, problem: str, hint: str = "") -> None:
         self.path = Path(path)
+        self.problem = problem
         super().__init__(f"{path}: {problem}", hint)
 
 

@@ -21,7 +21,6 @@ from icis_cli.errors import HeadError
 #: What wrappers put before the keys of a state dict.
 PREFIXES = ("module.", "_orig_mod.", "model.")
 
-
 #: The squares of larger values, summed over a row, do not fit into float32.
 _LARGEST = 1e17
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from icis_cli.checkpoint.base import Buffer, Checkpoint, Edit, Extras, Labels, TensorInfo
-from icis_cli.errors import CheckpointError
+from icis_cli.errors import CheckpointError, first_line
 from icis_cli.runtime import import_torch
 
 if TYPE_CHECKING:
@@ -177,12 +177,10 @@ def _load(path: Path, *, legacy: bool) -> Any:
         except OSError:
             raise
         except Exception as error:  # a damaged pickle can raise anything
-            first = (str(error).splitlines() or [type(error).__name__])[0]
+            first = first_line(error)
             if "TorchScript" in str(error) or "torch.jit" in str(error):
                 first = "a TorchScript archive"
-            raise CheckpointError(
-                path, f"is no readable PyTorch file ({first[:160]})", _RESAVE
-            ) from None
+            raise CheckpointError(path, f"is no readable PyTorch file ({first})", _RESAVE) from None
 
 
 def _find_wrapper(root: Mapping[str, Any]) -> str | None:

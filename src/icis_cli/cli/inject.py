@@ -82,6 +82,7 @@ def inject(
     gamma = _gamma(calibration)
     from icis_cli import Injector, expand, open_checkpoint, read_descriptors
     from icis_cli import remove as remove_rows
+    from icis_cli.injection.expansion import check_outputs
 
     if remove:
         if weights is None:
@@ -91,19 +92,21 @@ def inject(
         checkpoint = open_checkpoint(weights)
         output.note(checkpoint.notes)
         original = out or _beside(checkpoint, "original")
-        _finish(output, remove_rows(checkpoint), original, (), force=force, dry_run=dry_run)
+        check_outputs(checkpoint, original, force=force)
+        _finish(output, remove_rows(checkpoint), original, force=force, dry_run=dry_run)
         return
     loaded = Injector.load(injector)
     checkpoint = open_checkpoint(Path(loaded.source.path) if weights is None else weights)
     output.note(checkpoint.notes)
+    new = out or _beside(checkpoint, "injected")
+    inputs = tuple(path for path in (injector, attrs, classes, unseen) if path is not None)
+    check_outputs(checkpoint, new, force=force, inputs=inputs)
     table = None if attrs is None else read_descriptors(attrs, classes)
     chosen = options.lines_of(unseen)
     expansion = expand(
         checkpoint, loaded, table, unseen=None if chosen is None else tuple(chosen), gamma=gamma
     )
-    inputs = tuple(path for path in (injector, attrs, classes, unseen) if path is not None)
-    new = out or _beside(checkpoint, "injected")
-    _finish(output, expansion, new, inputs, force=force, dry_run=dry_run)
+    _finish(output, expansion, new, force=force, dry_run=dry_run)
 
 
 def _gamma(calibration: str) -> float:
@@ -131,13 +134,11 @@ def _finish(
     output: Output,
     expansion: Expansion,
     out: Path,
-    inputs: tuple[Path, ...],
     *,
     force: bool,
     dry_run: bool,
 ) -> None:
     """Write what was planned and print the result."""
-    expansion.check_outputs(out, force=force, inputs=inputs)
     output.note((*expansion.notes, *expansion.losses(out)))
     output.warn(expansion.warnings)
     files = [str(path) for path in expansion.outputs(out)]

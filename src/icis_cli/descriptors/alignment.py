@@ -138,11 +138,12 @@ def _joined(first: Descriptors, second: Descriptors | None) -> Descriptors:
         )
     names: tuple[str, ...] | None = None
     if first.names is not None or second.names is not None:
-        names = _names(first, range(len(first.values)), None) + tuple(
-            second.names
-            or (f"class_{len(first.values) + row}" for row in range(len(second.values)))
+        count = len(first.values)
+        names = (
+            *(first.class_name(row) for row in range(count)),
+            *(second.class_name(row, count) for row in range(len(second.values))),
         )
-        both = set(names[: len(first.values)]) & set(names[len(first.values) :])
+        both = set(names[:count]) & set(names[count:])
         if both:
             raise AlignmentError(
                 f"class {sorted(both)[0]!r} is in both {first.path} and {second.path}",
@@ -249,6 +250,4 @@ def _names(
     """Return the names of descriptor rows; the head's own names where those are known."""
     if head_names is not None and len(head_names) == len(rows):
         return tuple(head_names)
-    if table.names is None:
-        return tuple(f"class_{row}" for row in rows)
-    return tuple(table.names[row] for row in rows)
+    return tuple(table.class_name(row) for row in rows)

@@ -36,6 +36,10 @@ class Descriptors:
         """Return what to call a row in messages: its name, or its number."""
         return f"row {row}" if self.names is None else self.names[row]
 
+    def class_name(self, row: int, start: int = 0) -> str:
+        """Return the class name of a row; ``class_<row>``, counted from ``start``, without one."""
+        return f"class_{start + row}" if self.names is None else self.names[row]
+
 
 def checked(
     path: Path,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from icis_cli.descriptors.base import Descriptors, checked
-from icis_cli.errors import DescriptorError
+from icis_cli.errors import DescriptorError, first_line
 
 #: Names that the arrays of an ``.npz`` commonly have, in the order in which they are looked for.
 _VALUES = ("descriptors", "attributes", "attrs", "att", "embeddings", "vectors", "features")
@@ -34,7 +34,7 @@ def load_array(path: Path) -> Any:
     except Exception as error:  # a damaged file can raise anything
         raise DescriptorError(
             path,
-            f"is no readable numpy file ({_first_line(error)})",
+            f"is no readable numpy file ({first_line(error)})",
             "save plain numbers: numpy.save(path, array)",
         ) from None
 
@@ -51,7 +51,7 @@ def _read_archive(path: Path, archive: Any) -> Descriptors:
         try:
             arrays = {name: archive[name] for name in archive.files}
         except Exception as error:  # a damaged file can raise anything
-            raise DescriptorError(path, f"cannot be read ({_first_line(error)})") from None
+            raise DescriptorError(path, f"cannot be read ({first_line(error)})") from None
     matrices = [n for n, array in arrays.items() if array.ndim == 2 and array.dtype.kind in "fiub"]
     chosen = next((name for name in _VALUES if name in matrices), None)
     if chosen is None and len(matrices) == 1:
@@ -78,8 +78,3 @@ def texts(array: Any) -> list[str]:
         n.decode(errors="backslashreplace") if isinstance(n, bytes) else str(n)
         for n in array.ravel().tolist()
     ]
-
-
-def _first_line(error: Exception) -> str:
-    """Return the start of what an error says, or its kind where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

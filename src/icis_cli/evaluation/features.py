@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from icis_cli.arrays import IntArray
 from icis_cli.descriptors.numpy_files import load_array, texts
-from icis_cli.errors import DescriptorError, FeatureError
+from icis_cli.errors import DescriptorError, FeatureError, first_line
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def read_features(path: Path | str) -> Features:
     try:
         archive = load_array(path)
     except DescriptorError as error:
-        raise FeatureError(path, error.message.partition(": ")[2], error.hint) from None
+        raise FeatureError(path, error.problem, error.hint) from None
     if isinstance(archive, np.ndarray):
         raise FeatureError(path, "is a .npy, expected an .npz with 'features' and 'labels'")
     with archive:
@@ -103,8 +103,7 @@ def read_features(path: Path | str) -> Features:
         try:
             values, labels = archive["features"], archive["labels"]
         except Exception as error:  # a damaged archive can raise anything
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-            raise FeatureError(path, f"cannot be read ({reason})") from None
+            raise FeatureError(path, f"cannot be read ({first_line(error)})") from None
     if values.ndim != 2 or values.dtype.kind != "f" or not values.size:
         raise FeatureError(
             path, f"'features' is {values.shape} {values.dtype}, expected floats (samples, D)"

@@ -68,10 +68,10 @@ def known_head(
         return _by_names(checkpoint, head, names, unseen, record)
     if record is not None:
         head = find_head(checkpoint, head_key or record.head)
-        if len(record.class_names) != len(head.weight):
+        misfit = record.misfit(len(head.weight))
+        if misfit is not None:
             raise AlignmentError(
-                f"{checkpoint.path}: its head has {len(head.weight)} rows, but its record lists "
-                f"{len(record.class_names)} classes",
+                f"{checkpoint.path}: {misfit}",
                 "the record belongs to another file: pass --classes and --unseen",
             )
         return KnownHead(head, record.class_names, record.seen, record.descriptor_rows)

@@ -54,23 +54,6 @@ class Expansion:
         """Return the files that :meth:`write` makes, the checkpoint last."""
         return (out,) if self.record is None else (side_file(out), out)
 
-    def check_outputs(self, out: Path, *, force: bool, inputs: tuple[Path, ...] = ()) -> None:
-        """Refuse what :meth:`write` would refuse, before any work is done.
-
-        Args:
-            out: the new checkpoint.
-            force: whether existing files may be replaced.
-            inputs: files besides the checkpoint that must not be overwritten.
-
-        Raises:
-            OutputError: with the way out.
-
-        """
-        container_for(out, self.checkpoint)
-        guarded = (self.checkpoint.path, side_file(self.checkpoint.path), *inputs)
-        for path in (out, side_file(out)):
-            require_writable(path, force=force, inputs=guarded)
-
     def losses(self, out: Path) -> tuple[str, ...]:
         """Return what would not survive a change of container, for people."""
         container = container_for(out, self.checkpoint)
@@ -93,16 +76,17 @@ class Expansion:
 
         """
         out = Path(out)
-        self.check_outputs(out, force=force)
+        check_outputs(self.checkpoint, out, force=force)
         container = container_for(out, self.checkpoint)
+        record = None if self.record is None else self.record.to_json()
         metadata = {k: v for k, v in self.checkpoint.metadata.items() if k != METADATA_KEY}
-        if self.record is not None:
-            metadata[METADATA_KEY] = self.record.to_json()
+        if record is not None:
+            metadata[METADATA_KEY] = record
         extras = Extras(metadata, self.class_names)
         paths = self.outputs(out)
         with appearing_together(paths, force=force) as streams:
-            if self.record is not None:
-                streams[paths[0]].write(self.record.to_json().encode() + b"\n")
+            if record is not None:
+                streams[side_file(out)].write(record.encode() + b"\n")
             try:
                 if container is type(self.checkpoint):
                     self.checkpoint.write_copy(streams[out], self.edits, extras)
@@ -113,9 +97,30 @@ class Expansion:
             except RuntimeError as error:  # torch's zip writer reports a full disk so
                 reason = error.__context__ or error
                 raise OutputError(out, f"cannot be written ({reason})") from None
-        if self.record is None:  # what an older file of this name said is no longer true
+        if record is None:  # what an older file of this name said is no longer true
             side_file(out).unlink(missing_ok=True)
         return paths
+
+
+def check_outputs(
+    checkpoint: Checkpoint, out: Path, *, force: bool, inputs: tuple[Path, ...] = ()
+) -> None:
+    """Refuse what :meth:`Expansion.write` would refuse, before any work is done.
+
+    Args:
+        checkpoint: the one that is expanded.
+        out: the new checkpoint.
+        force: whether existing files may be replaced.
+        inputs: files besides the checkpoint that must not be overwritten.
+
+    Raises:
+        OutputError: with the way out.
+
+    """
+    container_for(out, checkpoint)
+    guarded = (checkpoint.path, side_file(checkpoint.path), *inputs)
+    for path in (out, side_file(out)):
+        require_writable(path, force=force, inputs=guarded)
 
 
 def expand(
@@ -143,11 +148,11 @@ def expand(
     """
     head = find_head(checkpoint, injector.source.head)
     record = find_record(checkpoint)
-    if record is not None and len(record.class_names) != len(head.weight):
+    misfit = None if record is None else record.misfit(len(head.weight))
+    if misfit is not None:
         raise CheckpointError(
             checkpoint.path,
-            f"its head has {len(head.weight)} rows, but its record lists "
-            f"{len(record.class_names)} classes",
+            misfit,
             "the record belongs to another file: remove the .icis.json beside it",
         )
     _check_belongs(checkpoint, head, injector, record)
@@ -159,7 +164,7 @@ def expand(
     classes = new_classes(injector, descriptors, unseen)
     known = record.class_names if record is not None else _known_names(checkpoint, injector)
     _check_new(known, classes.names)
-    rows = _predicted(injector, classes, gamma if head.bias is not None else 0.0)
+    rows = _predicted(injector, classes, gamma)
     weights_sha256 = sha256_of(checkpoint.path)
     this_round = Round(
         classes=len(rows),
@@ -211,12 +216,9 @@ def remove(checkpoint: Checkpoint) -> Expansion:
             "only checkpoints written by icis inject can be taken back",
         )
     head = find_head(checkpoint, record.head)
-    if len(head.weight) != len(record.class_names):
-        raise CheckpointError(
-            checkpoint.path,
-            f"its head has {len(head.weight)} rows, but its record lists "
-            f"{len(record.class_names)} classes",
-        )
+    misfit = record.misfit(len(head.weight))
+    if misfit is not None:
+        raise CheckpointError(checkpoint.path, misfit)
     edits = {}
     for key in _head_tensors(head):
         info = checkpoint.tensors[key]

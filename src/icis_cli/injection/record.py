@@ -80,6 +80,12 @@ class Record:
         )
         return rows if len(set(rows)) == len(rows) else None
 
+    def misfit(self, rows: int) -> str | None:
+        """Say how the record contradicts a head of so many ``rows``, None where it does not."""
+        if len(self.class_names) == rows:
+            return None
+        return f"its head has {rows} rows, but its record lists {len(self.class_names)} classes"
+
     def to_json(self) -> str:
         """Return the record as sorted JSON."""
         content = {"schema_version": SCHEMA_VERSION, "kind": "expanded checkpoint", **asdict(self)}

@@ -85,10 +85,9 @@ def new_classes(
         rows = _not_seen_by_position(injector, table)
     if not rows:
         raise AlignmentError(f"{table.path} describes no class that is new")
-    names = tuple(f"class_{row}" if table.names is None else table.names[row] for row in rows)
     return NewClasses(
         table.values[list(rows)],
-        names,
+        tuple(table.class_name(row) for row in rows),
         rows,
         ((table.path.name, sha256_of(table.path)),),
         tuple(notes),
