@@ -193,7 +193,7 @@ DATA: dict[str, tuple[Callable[[], None], str, str]] = {
 }  # fmt: skip
 
 USAGE = {
-    "attrs twice": (f"{GOOD} --attrs d.npy", "one descriptor file is read"),
+    "attrs twice": (f"{GOOD} --attrs ./attrs.csv", "attrs.csv is given twice"),
     "method": (f"{ICIS} --method x", "--method x: expected one of"),
     "recipe": (f"{ICIS} --recipe x", "--recipe x: expected one of"),
     "recipe of a control": (f"{GOOD} --epochs 3", "--method nearest has no recipe"),

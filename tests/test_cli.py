@@ -189,7 +189,7 @@ def test_remove_gives_the_original_head_back(injected, capsys):
 
 def test_errors_are_told_as_json_too(here, capsys):
     for arguments, code, kind in (
-        ([*FIT, "--attrs", "x.csv", "--json"], 2, "UsageError"),
+        ([*FIT, "--attrs", "attrs.csv", "--json"], 2, "UsageError"),
         (["fit", "--weights", "none.pt", "--attrs", "attrs.csv", "--json"], 1, "CheckpointError"),
         (["fit", "--json"], 2, "UsageError"),
         (["--json", "fit"], 2, "UsageError"),

@@ -15,9 +15,9 @@ from icis_cli.errors import InstallationError
 PUBLIC = [
     "DEFAULT", "PAPER", "AlignedClasses", "Checkpoint", "Descriptors", "Evaluation", "Expansion",
     "Features", "Head", "IcisError", "Icis", "Injector", "KnownHead", "Mean", "Mlp", "Nearest",
-    "Recipe", "RowComparison", "align", "compare_rows", "evaluate_features", "evaluate_images",
-    "expand", "find_head", "find_images", "fit", "known_head", "open_checkpoint",
-    "read_descriptors", "read_features", "read_lines", "remove",
+    "Recipe", "RowComparison", "ViewSpace", "align", "compare_rows", "evaluate_features",
+    "evaluate_images", "expand", "find_head", "find_images", "fit", "join_views", "known_head",
+    "open_checkpoint", "read_descriptors", "read_features", "read_lines", "read_views", "remove",
 ]  # fmt: skip
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from icis_cli.checkpoint.registry import open_checkpoint
     from icis_cli.descriptors.alignment import AlignedClasses, align
     from icis_cli.descriptors.base import Descriptors
-    from icis_cli.descriptors.registry import read_descriptors, read_lines
+    from icis_cli.descriptors.registry import read_descriptors, read_lines, read_views
+    from icis_cli.descriptors.views import ViewSpace, join_views
     from icis_cli.errors import IcisError
     from icis_cli.evaluation.evaluate import evaluate_features
     from icis_cli.evaluation.features import Features, read_features
@@ -44,7 +45,8 @@ _HOMES = {
     "checkpoint.registry": ("open_checkpoint",),
     "descriptors.alignment": ("AlignedClasses", "align"),
     "descriptors.base": ("Descriptors",),
-    "descriptors.registry": ("read_descriptors", "read_lines"),
+    "descriptors.registry": ("read_descriptors", "read_lines", "read_views"),
+    "descriptors.views": ("ViewSpace", "join_views"),
     "errors": ("IcisError",),
     "evaluation.evaluate": ("evaluate_features",),
     "evaluation.features": ("Features", "read_features"),
@@ -80,6 +82,7 @@ __all__ = [
     "Nearest",
     "Recipe",
     "RowComparison",
+    "ViewSpace",
     "align",
     "compare_rows",
     "evaluate_features",
@@ -88,11 +91,13 @@ __all__ = [
     "find_head",
     "find_images",
     "fit",
+    "join_views",
     "known_head",
     "open_checkpoint",
     "read_descriptors",
     "read_features",
     "read_lines",
+    "read_views",
     "remove",
 ]
 

@@ -29,7 +29,8 @@ def fit(
         typer.Option(
             "--attrs",
             metavar="DESC",
-            help="One descriptor per class: .npy, .npz, .csv, .tsv, .json, .mat.",
+            help="One descriptor per class: .npy, .npz, .csv, .tsv, .json, .mat. Given several "
+            "times: several views of the same classes, side by side.",
         ),
     ],
     unseen_attrs: Annotated[
@@ -37,7 +38,8 @@ def fit(
         typer.Option(
             "--unseen-attrs",
             metavar="DESC",
-            help="The new classes in a file of their own; --attrs then holds the seen ones.",
+            help="The new classes in a file of their own; --attrs then holds the seen ones. "
+            "As often as --attrs, in the same order.",
         ),
     ] = None,
     out: Annotated[
@@ -48,7 +50,7 @@ def fit(
         typer.Option(
             "--classes",
             metavar="FILE",
-            help="Names of the descriptor rows, where the file has none; one a line.",
+            help="Names of the rows of every --attrs file that has none; one a line.",
             rich_help_panel=_CLASSES,
         ),
     ] = None,
@@ -114,16 +116,18 @@ def fit(
     """
     output = Output.of("fit", json=json, quiet=quiet, no_progress=no_progress)
     chosen = method_of(method, recipe, hidden, epochs, lr, batch, loss, inputs, without)
-    if len(attrs) > 1 or len(unseen_attrs or ()) > 1:
+    if unseen_attrs and len(unseen_attrs) != len(attrs):
         raise UsageError(
-            "one descriptor file is read, several were given",
-            "join their columns into one file",
+            f"--attrs is given {len(attrs)} time(s), --unseen-attrs {len(unseen_attrs)}",
+            "describe the new classes by the same views: as many files, in the same order",
         )
-    from icis_cli import align, find_head, open_checkpoint, read_descriptors
+    from icis_cli import align, find_head, open_checkpoint, read_views
     from icis_cli import fit as fit_injector
+    from icis_cli.descriptors.views import require_different_files
     from icis_cli.injection.record import find_record, side_file
     from icis_cli.report.understood import fit_summary, summary_json
 
+    require_different_files([*attrs, *(unseen_attrs or ())])
     lists = tuple(path for path in (classes, seen, unseen) if path is not None)
     sources = (weights, side_file(weights), *attrs, *(unseen_attrs or ()), *lists)
     require_writable(out, force=force, inputs=sources)
@@ -134,8 +138,8 @@ def fit(
     if record is not None:
         injected = len(record.class_names) - record.seen
         output.warn([_guess(injected, len(record.class_names))])
-    descriptors = read_descriptors(attrs[0], classes)
-    new: Descriptors | None = read_descriptors(unseen_attrs[0]) if unseen_attrs else None
+    descriptors = read_views(attrs, classes)
+    new: Descriptors | None = read_views(unseen_attrs) if unseen_attrs else None
     aligned = align(
         found.rows,
         descriptors,

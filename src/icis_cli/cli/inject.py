@@ -31,12 +31,21 @@ def inject(
         ),
     ] = None,
     attrs: Annotated[
-        Path | None,
-        typer.Option("--attrs", metavar="DESC", help="Other or more new classes than fit saw."),
+        list[Path] | None,
+        typer.Option(
+            "--attrs",
+            metavar="DESC",
+            help="Other or more new classes than fit saw. As often as fit had --attrs, in the "
+            "same order.",
+        ),
     ] = None,
     classes: Annotated[
         Path | None,
-        typer.Option("--classes", metavar="FILE", help="Names of the rows of --attrs, one a line."),
+        typer.Option(
+            "--classes",
+            metavar="FILE",
+            help="Names of the rows of every --attrs file that has none; one a line.",
+        ),
     ] = None,
     unseen: Annotated[
         Path | None,
@@ -80,14 +89,14 @@ def inject(
     """
     output = Output.of("inject", json=json, quiet=quiet, no_progress=no_progress)
     gamma = _gamma(calibration)
-    from icis_cli import Injector, expand, open_checkpoint, read_descriptors
+    from icis_cli import Injector, expand, open_checkpoint, read_views
     from icis_cli import remove as remove_rows
     from icis_cli.injection.expansion import check_outputs
 
     if remove:
         if weights is None:
             raise UsageError("--remove needs --weights: the checkpoint to take rows off")
-        if attrs is not None or unseen is not None or calibration != "none":
+        if attrs or unseen is not None or calibration != "none":
             raise UsageError("--remove takes all injected rows off: leave out what to add")
         checkpoint = open_checkpoint(weights)
         output.note(checkpoint.notes)
@@ -99,9 +108,10 @@ def inject(
     checkpoint = open_checkpoint(Path(loaded.source.path) if weights is None else weights)
     output.note(checkpoint.notes)
     new = out or _beside(checkpoint, "injected")
-    inputs = tuple(path for path in (injector, attrs, classes, unseen) if path is not None)
+    described = (injector, *(attrs or ()), classes, unseen)
+    inputs = tuple(path for path in described if path is not None)
     check_outputs(checkpoint, new, force=force, inputs=inputs)
-    table = None if attrs is None else read_descriptors(attrs, classes)
+    table = read_views(attrs, classes) if attrs else None
     chosen = options.lines_of(unseen)
     expansion = expand(
         checkpoint, loaded, table, unseen=None if chosen is None else tuple(chosen), gamma=gamma

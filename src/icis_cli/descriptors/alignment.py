@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from icis_cli.arrays import FloatArray
-from icis_cli.descriptors.base import Descriptors
+from icis_cli.descriptors.base import Descriptors, View
 from icis_cli.descriptors.names import match_names
 from icis_cli.descriptors.plausibility import agreement_warning
+from icis_cli.descriptors.views import require_same_views, split
 from icis_cli.errors import AlignmentError
 
 
@@ -30,7 +31,9 @@ class AlignedClasses:
         seen_rows, unseen_rows: descriptor row numbers, 0-based; a file of new classes counts on
             from the end of the first.
         how: how head rows and descriptor rows were matched, for people.
-        sources: the descriptor files.
+        sources: the descriptor files, those of the seen classes first.
+        views: the files of the seen classes in the order of their columns, at least one;
+            ``seen`` and ``unseen`` hold the values as they were read.
         notes: what a person may want to check.
         warnings: what is probably wrong.
 
@@ -44,6 +47,7 @@ class AlignedClasses:
     unseen_rows: tuple[int, ...]
     how: str
     sources: tuple[Path, ...]
+    views: tuple[View, ...]
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -62,8 +66,8 @@ def align(
     Args:
         head_rows: (K, P) rows of the head.
         descriptors: of seen and new classes, or of the seen ones alone where
-            ``unseen_descriptors`` is given.
-        unseen_descriptors: of the new classes, with the same columns.
+            ``unseen_descriptors`` is given; several views go through ``join_views`` first.
+        unseen_descriptors: of the new classes, with the same views and columns.
         head_names: K class names of the head's rows, where the checkpoint tells.
         seen: names or 0-based descriptor row numbers, one per head row, in head-row order.
             Default: by name where ``head_names`` are known, else the first K rows.
@@ -71,7 +75,7 @@ def align(
 
     Raises:
         AlignmentError: fewer descriptors than head rows, names that match nothing or twice, no
-            new class, fewer than two seen classes.
+            new class, fewer than two seen classes, or other views or columns of the new classes.
 
     """
     count = len(head_rows)
@@ -79,15 +83,16 @@ def align(
         raise AlignmentError(
             "the head has 1 row, expected at least 2: one class teaches nothing about others"
         )
-    table = _joined(descriptors, unseen_descriptors)
+    table = _stacked(descriptors, unseen_descriptors)
     available = len(descriptors.values)
     if available < count:
         raise AlignmentError(
             f"{descriptors.path} describes {available} classes, but the head has {count} rows",
             "every class of the head needs a descriptor",
         )
-    notes: list[str] = []
-    warnings = [*descriptors.warnings, *(unseen_descriptors.warnings if unseen_descriptors else ())]
+    files = (descriptors,) if unseen_descriptors is None else (descriptors, unseen_descriptors)
+    notes = [note for file in files for note in file.notes]
+    warnings = [warning for file in files for warning in file.warnings]
     seen_rows, how = _seen_rows(descriptors, count, head_names, seen, notes)
     start = 0 if unseen_descriptors is None else available
     if unseen is None:
@@ -101,9 +106,7 @@ def align(
             f"no class is new: {descriptors.path} describes only the {count} classes of the head",
             "add descriptors of the new classes to it, or give them as --unseen-attrs",
         )
-    doubt = agreement_warning(table.values[list(seen_rows)], head_rows)
-    if doubt:
-        warnings.append(doubt)
+    warnings += _doubts(descriptors, table.values[list(seen_rows)], head_rows)
     return AlignedClasses(
         table.values[list(seen_rows)],
         table.values[list(unseen_rows)],
@@ -112,30 +115,18 @@ def align(
         seen_rows,
         unseen_rows,
         how,
-        (descriptors.path,) + (() if unseen_descriptors is None else (unseen_descriptors.path,)),
+        tuple(view.path for file in files for view in file.views),
+        descriptors.views,
         tuple(notes),
         tuple(warnings),
     )
 
 
-def _joined(first: Descriptors, second: Descriptors | None) -> Descriptors:
+def _stacked(first: Descriptors, second: Descriptors | None) -> Descriptors:
     """Stack two files of descriptors, the second after the first."""
     if second is None:
         return first
-    if first.values.shape[1] != second.values.shape[1]:
-        raise AlignmentError(
-            f"{second.path} has {second.values.shape[1]} columns, but {first.path} has "
-            f"{first.values.shape[1]}",
-            "seen and new classes must be described by the same attributes",
-        )
-    if first.columns and second.columns and first.columns != second.columns:
-        odd = next(
-            pair for pair in zip(first.columns, second.columns, strict=True) if len({*pair}) > 1
-        )
-        raise AlignmentError(
-            f"{second.path} has the column {odd[1]!r} where {first.path} has {odd[0]!r}",
-            "put the columns of both files in the same order",
-        )
+    require_same_views(first, second)
     names: tuple[str, ...] | None = None
     if first.names is not None or second.names is not None:
         count = len(first.values)
@@ -169,7 +160,7 @@ def _seen_rows(
         return rows, "by --seen"
     if head_names is not None and len(head_names) == count and descriptors.names is not None:
         match = match_names(head_names, descriptors.names, str(descriptors.path))
-        notes.extend(_inexact(match.inexact))
+        notes.extend(match.notes())
         return match.rows, "by name"
     if head_names is not None and len(head_names) != count:
         notes.append(
@@ -221,16 +212,8 @@ def rows_of(
         twice_named = next(entry for entry in entries if entries.count(entry) > 1)
         raise AlignmentError(f"{option} lists {twice_named!r} twice")
     match = match_names(entries, table.names, str(table.path))
-    notes.extend(_inexact(match.inexact))
+    notes.extend(match.notes())
     return match.rows
-
-
-def _inexact(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    if not pairs:
-        return []
-    shown = ", ".join(f"{wanted!r} = {found!r}" for wanted, found in pairs[:10])
-    more = f" and {len(pairs) - 10} more" if len(pairs) > 10 else ""
-    return [f"{len(pairs)} names were matched though not spelt alike: {shown}{more}"]
 
 
 def _check_disjoint(
@@ -242,6 +225,17 @@ def _check_disjoint(
             f"{table.label(min(both))} is both a class of the head and a new class",
             "take it out of --unseen, or mend --seen",
         )
+
+
+def _doubts(descriptors: Descriptors, seen: FloatArray, head_rows: FloatArray) -> list[str]:
+    """Warn about every view of the seen classes (K, d) that looks as if in the wrong order."""
+    views = descriptors.views
+    found = []
+    for view, block in zip(views, split(seen, [view.width for view in views]), strict=True):
+        doubt = agreement_warning(block, head_rows)
+        if doubt:
+            found.append(doubt if len(views) == 1 else f"{view.path}: {doubt}")
+    return found
 
 
 def _names(

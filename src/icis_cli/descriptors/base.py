@@ -14,15 +14,39 @@ from icis_cli.errors import DescriptorError
 
 
 @dataclass(frozen=True)
+class View:
+    """One descriptor file among those that describe the same classes.
+
+    Attributes:
+        path: where it was read from.
+        width: how many of the columns are its own.
+        columns: their names, or None.
+
+    """
+
+    path: Path
+    width: int
+    columns: tuple[str, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """The file name, without folders."""
+        return self.path.name
+
+
+@dataclass(frozen=True)
 class Descriptors:
     """One row of numbers per class.
 
     Attributes:
         values: (C, d) float32, finite.
         names: C class names, or None where the file has none.
-        path: where they were read from.
+        path: where they were read from; the first file, whose rows these are, where several were
+            joined.
         columns: d names of the columns, or None.
         warnings: what is odd but no error, e.g. classes whose descriptors are equal.
+        notes: what a person may want to check.
+        joined: the files whose columns stand side by side, where there are several.
 
     """
 
@@ -31,6 +55,13 @@ class Descriptors:
     path: Path
     columns: tuple[str, ...] | None = None
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    joined: tuple[View, ...] = ()
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The files in the order of their columns, at least one."""
+        return self.joined or (View(self.path, self.values.shape[1], self.columns),)
 
     def label(self, row: int) -> str:
         """Return what to call a row in messages: its name, or its number."""
@@ -182,7 +213,7 @@ def _warnings(found: Descriptors) -> list[str]:
         shown = "; ".join(" = ".join(found.label(r) for r in rows[:4]) for rows in equal[:5])
         more = f" and {len(equal) - 5} more groups" if len(equal) > 5 else ""
         warnings.append(
-            f"{found.path}: descriptors are equal, so these classes will get equal rows: "
-            f"{shown}{more}"
+            f"{found.path}: descriptors are equal, so these classes will get equal rows, unless "
+            f"another --attrs tells them apart: {shown}{more}"
         )
     return warnings

@@ -27,6 +27,14 @@ class Match:
     rows: tuple[int, ...]
     inexact: tuple[tuple[str, str], ...]
 
+    def notes(self) -> list[str]:
+        """Return a line about the inexact matches, where there are any."""
+        if not self.inexact:
+            return []
+        shown = ", ".join(f"{wanted!r} = {found!r}" for wanted, found in self.inexact[:10])
+        more = f" and {len(self.inexact) - 10} more" if len(self.inexact) > 10 else ""
+        return [f"{len(self.inexact)} names were matched though not spelt alike: {shown}{more}"]
+
 
 def simplified(name: str) -> str:
     """Return ``name`` without case, numbering (``001.``) and kind of separator."""

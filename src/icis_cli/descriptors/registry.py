@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from icis_cli.descriptors.base import Descriptors, check_names, checked
@@ -10,6 +10,7 @@ from icis_cli.descriptors.json_files import read_json
 from icis_cli.descriptors.matlab import read_mat
 from icis_cli.descriptors.numpy_files import read_numpy
 from icis_cli.descriptors.tables import read_table
+from icis_cli.descriptors.views import join_views, require_different_files
 from icis_cli.errors import DescriptorError
 
 READERS: dict[str, Callable[[Path], Descriptors]] = {
@@ -36,7 +37,37 @@ def read_descriptors(path: Path | str, classes: Path | str | None = None) -> Des
         DescriptorError: the file is missing, of an unknown format or holds unusable values.
 
     """
-    path = Path(path)
+    found = _read(Path(path))
+    return found if classes is None else _named(found, Path(classes))
+
+
+def read_views(paths: Sequence[Path | str], classes: Path | str | None = None) -> Descriptors:
+    """Read one or several descriptor files of the same classes, side by side.
+
+    Args:
+        paths: one or more files, each a view; ``join_views`` tells how their rows are matched.
+        classes: text file with one class name per row, for every file that has no names.
+
+    Raises:
+        DescriptorError: a file is missing, of an unknown format or holds unusable values.
+        AlignmentError: the files do not describe the same classes.
+        UsageError: a file is given twice.
+
+    """
+    files = [Path(path) for path in paths]
+    require_different_files(files)
+    tables = [_read(path) for path in files]
+    if classes is not None:
+        every = all(table.names is not None for table in tables)
+        tables = [
+            _named(table, Path(classes)) if every or table.names is None else table
+            for table in tables
+        ]
+    return join_views(tables)
+
+
+def _read(path: Path) -> Descriptors:
+    """Read a file with the reader that its suffix names."""
     reader = READERS.get(path.suffix.casefold())
     if reader is None:
         raise DescriptorError(
@@ -48,21 +79,29 @@ def read_descriptors(path: Path | str, classes: Path | str | None = None) -> Des
         problem = "is no regular file" if path.exists() else "no such file"
         raise DescriptorError(path, problem, "check the path given to --attrs")
     try:
-        found = reader(path)
+        return reader(path)
     except OSError as error:
         raise DescriptorError(path, f"cannot be read: {error.strerror or error}") from error
-    if classes is None:
-        return found
-    names = read_lines(Path(classes))
+
+
+def _named(found: Descriptors, classes: Path) -> Descriptors:
+    """Give a table the names that the file ``classes`` lists; its own must be the same."""
+    names = read_lines(classes)
     if found.names is not None and list(found.names) != names:
         raise DescriptorError(
-            Path(classes),
-            f"names the classes of {path} otherwise than that file itself "
+            classes,
+            f"names the classes of {found.path} otherwise than that file itself "
             f"(first: {names[0]!r} and {found.names[0]!r})",
             "leave out --classes",
         )
-    check_names(Path(classes), names, len(found.values))
-    return checked(path, found.values, names, found.columns)
+    if len(names) != len(found.values):
+        raise DescriptorError(
+            classes,
+            f"{len(names)} class names for {len(found.values)} descriptor rows of {found.path}",
+            "one name per row",
+        )
+    check_names(classes, names, len(found.values))
+    return checked(found.path, found.values, names, found.columns)
 
 
 def read_lines(path: Path | str) -> list[str]:

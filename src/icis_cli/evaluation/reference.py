@@ -66,7 +66,10 @@ def compare_with_reference(
     seen = rows[: known.seen_classes]
     found = [NamedComparison("injected", compare_rows(rows[known.seen_classes :], true, seen))]
     if injector is not None and injector.unseen_names == new:
-        pairs = SeenPairs(injector.seen_descriptors, seen, injector.unseen_descriptors)
+        enter = injector.views.enter
+        pairs = SeenPairs(
+            enter(injector.seen_descriptors), seen, enter(injector.unseen_descriptors)
+        )
         for control in (Nearest(), Mean()):
             predicted: FloatArray = control.fit(pairs, seed=0).predictor.predict(pairs.unseen)
             figures = compare_rows(predicted, true, seen)

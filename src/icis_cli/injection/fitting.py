@@ -5,6 +5,7 @@ from __future__ import annotations
 from icis_cli.checkpoint.base import Checkpoint
 from icis_cli.checkpoint.head import Head
 from icis_cli.descriptors.alignment import AlignedClasses
+from icis_cli.descriptors.views import ViewSpace
 from icis_cli.files import sha256_of
 from icis_cli.injection.injector import Injector, source_of
 from icis_cli.methods.base import Method, SeenPairs, Watch
@@ -22,6 +23,7 @@ def fit(
     *,
     seed: int = 0,
     device: str = "cpu",
+    views: ViewSpace | None = None,
     watch: Watch | None = None,
 ) -> Injector:
     """Learn from the seen classes how a descriptor becomes a row of the head.
@@ -33,6 +35,7 @@ def fit(
         method: what to learn with.
         seed: of every random choice.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        views: how several views are weighed; None weighs them alike, and leaves one as it is.
         watch: told about every epoch.
 
     Returns:
@@ -40,9 +43,14 @@ def fit(
 
     Raises:
         TrainingError: the loss is not finite, or the device is not there.
+        ValueError: ``views`` are not those of ``classes``.
 
     """
-    pairs = SeenPairs(classes.seen, head.rows, classes.unseen)
+    widths = tuple(view.width for view in classes.views)
+    views = views or ViewSpace.equal(widths)
+    if views.widths != widths:
+        raise ValueError(f"views of widths {views.widths}, but the classes have {widths}")
+    pairs = SeenPairs(views.enter(classes.seen), head.rows, views.enter(classes.unseen))
     fitted = method.fit(pairs, seed=seed, device=choose_device(device), watch=watch)
     return Injector(
         method=method.name,
@@ -57,6 +65,7 @@ def fit(
         unseen_rows=classes.unseen_rows,
         source=source_of(checkpoint.path, sha256_of(checkpoint.path), head),
         descriptors=tuple((path.name, sha256_of(path)) for path in classes.sources),
+        views=views,
         losses=fitted.training.losses,
         stopped=fitted.training.stopped,
     )

@@ -20,6 +20,7 @@ import numpy as np
 from icis_cli import __version__
 from icis_cli.arrays import FloatArray
 from icis_cli.checkpoint.head import Head
+from icis_cli.descriptors.views import ViewSpace
 from icis_cli.errors import InjectorError
 from icis_cli.files import appearing_together, require_writable, sha256_of
 from icis_cli.methods.base import Predictor, Setting
@@ -65,12 +66,13 @@ class Injector:
         settings: its hyper-parameters.
         seed: of its random choices.
         predictor: the fitted method.
-        seen_descriptors: (K, d).
-        unseen_descriptors: (U, d).
+        seen_descriptors: (K, d), as they were read: all views side by side.
+        unseen_descriptors: (U, d), likewise.
         seen_names, unseen_names: K and U class names.
         seen_rows, unseen_rows: K and U descriptor row numbers.
         source: the checkpoint.
-        descriptors: name and sha256 of each descriptor file.
+        descriptors: name and sha256 of each descriptor file, those of the seen classes first.
+        views: how the columns of these files become what the method was fitted on.
         losses: mean loss of every epoch.
         stopped: why training ended.
         version: of the package that fitted it.
@@ -90,22 +92,20 @@ class Injector:
     unseen_rows: tuple[int, ...]
     source: Source
     descriptors: tuple[tuple[str, str], ...]
+    views: ViewSpace
     losses: tuple[float, ...]
     stopped: str
     version: str = __version__
     digest: str = ""
 
     def predict(self, descriptors: FloatArray) -> FloatArray:
-        """Predict joined rows (M, P) for descriptors (M, d).
+        """Predict joined rows (M, P) for descriptors (M, d) as they were read.
 
         Raises:
             ValueError: another number of columns than the method was fitted on.
 
         """
-        expected = self.seen_descriptors.shape[1]
-        if descriptors.shape[1] != expected:
-            raise ValueError(f"{descriptors.shape[1]} columns, expected {expected}")
-        return self.predictor.predict(descriptors)
+        return self.predictor.predict(self.views.enter(descriptors))
 
     def save(self, path: Path | str, *, force: bool = False) -> None:
         """Write the injector file.
@@ -134,6 +134,7 @@ class Injector:
                 "path": os.path.relpath(_true(Path(self.source.path)), _true(path).parent),
             },
             "descriptors": self.descriptors,
+            "views": self.views.settings(),
             "losses": self.losses,
             "stopped": self.stopped,
         }
@@ -190,16 +191,27 @@ class Injector:
                     source.head_sha256,
                 ),
                 descriptors=tuple((name, digest) for name, digest in record["descriptors"]),
+                views=_views(record.get("views"), tensors["descriptors.seen"].shape[1]),
                 losses=tuple(record["losses"]),
                 stopped=str(record["stopped"]),
                 version=str(record["tool"]["version"]),
                 digest=sha256_of(path),
             )
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise InjectorError(
                 path, f"is damaged or no injector ({error!r})", "make it again with icis fit"
             ) from None
         return injector
+
+
+def _views(settings: Mapping[str, Any] | None, width: int) -> ViewSpace:
+    """Restore the views; ``settings`` is None in injectors from before there were several."""
+    if settings is None:
+        return ViewSpace.equal((width,))
+    views = ViewSpace.restore(settings)
+    if sum(views.widths) != width:
+        raise ValueError(f"views of {sum(views.widths)} columns for descriptors of {width}")
+    return views
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, FloatArray]]:

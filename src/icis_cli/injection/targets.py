@@ -12,7 +12,7 @@ from icis_cli.arrays import FloatArray
 from icis_cli.descriptors.alignment import rows_of
 from icis_cli.descriptors.base import Descriptors
 from icis_cli.descriptors.names import simplified
-from icis_cli.errors import AlignmentError, DescriptorError
+from icis_cli.errors import AlignmentError, DescriptorError, UsageError
 from icis_cli.files import sha256_of
 from icis_cli.injection.injector import Injector
 
@@ -46,11 +46,13 @@ def new_classes(
 
     Args:
         injector: a fitted method with the unseen descriptors that it was given.
-        table: descriptors of other or more classes; None for those of the injector.
+        table: descriptors of other or more classes, with the views that fit had in the same
+            order; None for those of the injector.
         unseen: names or 0-based row numbers; None for every class that is not seen.
 
     Raises:
-        DescriptorError: another number of columns than at fit.
+        UsageError: another number of views than at fit, or another order.
+        DescriptorError: a view has another number of columns than at fit.
         AlignmentError: no class is left, or one is named that is not there.
 
     """
@@ -68,14 +70,8 @@ def new_classes(
             tuple(injector.unseen_rows[row] for row in chosen),
             injector.descriptors,
         )
-    if table.values.shape[1] != injector.seen_descriptors.shape[1]:
-        raise DescriptorError(
-            table.path,
-            f"has {table.values.shape[1]} columns, but the injector was fitted on "
-            f"{injector.seen_descriptors.shape[1]}",
-            "describe the new classes by the same attributes",
-        )
-    notes: list[str] = []
+    _check_views(injector, table)
+    notes = list(table.notes)
     if unseen is not None:
         rows = rows_of(table, unseen, "--unseen", notes)
     elif table.names is not None:
@@ -89,10 +85,37 @@ def new_classes(
         table.values[list(rows)],
         tuple(table.class_name(row) for row in rows),
         rows,
-        ((table.path.name, sha256_of(table.path)),),
+        tuple((view.name, sha256_of(view.path)) for view in table.views),
         tuple(notes),
         table.warnings,
     )
+
+
+def _check_views(injector: Injector, table: Descriptors) -> None:
+    """Refuse other views than the injector was fitted on."""
+    widths = injector.views.widths
+    fitted = [name for name, _ in injector.descriptors[: len(widths)]]
+    given = [view.name for view in table.views]
+    if len(given) != len(widths):
+        raise UsageError(
+            f"fit had {len(widths)} descriptor file(s) for the same classes "
+            f"({', '.join(fitted)}), found {len(given)} ({', '.join(given)})",
+            "give --attrs as often as to fit, in the same order",
+        )
+    if given != fitted and sorted(given) == sorted(fitted):
+        raise UsageError(
+            f"the descriptor files are in the order {', '.join(given)}, but fit had "
+            f"{', '.join(fitted)}",
+            "give --attrs in the same order",
+        )
+    for view, expected in zip(table.views, widths, strict=True):
+        if view.width != expected:
+            raise DescriptorError(
+                view.path,
+                f"has {view.width} columns, but the injector was fitted on {expected}",
+                "describe the new classes by the same attributes"
+                + (", the files in the order that fit had" if len(widths) > 1 else ""),
+            )
 
 
 def _not_seen_by_position(injector: Injector, table: Descriptors) -> tuple[int, ...]:

@@ -7,13 +7,19 @@ A new method is one file with a :class:`Method` and a :class:`Predictor`, and on
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from icis_cli.arrays import FloatArray
+import numpy as np
+
+from icis_cli.arrays import FloatArray, IntArray
 
 Setting = str | int | float | bool | None
+
+#: Descriptors per block where methods predict in blocks, so that a million of them need little
+#: more memory than their rows.
+_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,44 @@ class Training:
 
     losses: tuple[float, ...]
     stopped: str
+
+
+def in_blocks(
+    predict: Callable[[FloatArray], FloatArray], descriptors: FloatArray, width: int
+) -> FloatArray:
+    """Return ``predict`` (B, d) -> (B, width) of descriptors (M, d), M >= 0, block by block."""
+    rows = np.empty((len(descriptors), width), dtype=np.float32)
+    for start in range(0, len(descriptors), _BLOCK):
+        rows[start : start + _BLOCK] = predict(descriptors[start : start + _BLOCK])
+    return rows
+
+
+def rests_of(folds: Sequence[IntArray], count: int) -> Iterator[tuple[IntArray, IntArray]]:
+    """Yield each fold of ``range(count)`` with all that it leaves, ascending.
+
+    Raises:
+        ValueError: the folds do not partition ``range(count)``, or one of them leaves nothing.
+
+    """
+    joined = np.sort(np.concatenate(folds)) if len(folds) else np.empty(0, dtype=np.int64)
+    if not np.array_equal(joined, np.arange(count)):
+        raise ValueError(f"the folds do not partition {count} classes")
+    for fold in folds:
+        if len(fold) == count:
+            raise ValueError("a fold holds all classes, so that none is left to learn from")
+        yield fold, np.setdiff1d(np.arange(count), fold)
+
+
+def number_of(setting: Setting) -> float:
+    """Return a restored setting as a number.
+
+    Raises:
+        ValueError: it is none.
+
+    """
+    if isinstance(setting, bool) or not isinstance(setting, int | float):
+        raise ValueError(f"{setting!r} is no number")
+    return float(setting)
 
 
 class Predictor(ABC):
@@ -116,3 +160,43 @@ class Method(ABC):
             TrainingError: values overflow, or the device is not there.
 
         """
+
+    def held_out(
+        self,
+        pairs: SeenPairs,
+        folds: Sequence[IntArray],
+        *,
+        seed: int,
+        device: str = "cpu",
+        watch: Watch | None = None,
+    ) -> FloatArray:
+        """Predict the row of every seen class by a fit that never saw this class.
+
+        The classes of a fold are to that fit what unseen classes are to :meth:`fit`: it may use
+        their descriptors, never their rows.
+
+        Args:
+            pairs: what there is to learn from.
+            folds: class numbers; together each of ``range(K)`` once.
+            seed: as in :meth:`fit`, the same for each of the fits.
+            device: as in :meth:`fit`.
+            watch: told about every epoch of each fit.
+
+        Returns:
+            Row k (P,) of class k, together (K, P) float32.
+
+        Raises:
+            ValueError: the folds do not partition ``range(K)``, or one of them leaves nothing.
+            TrainingError: as in :meth:`fit`.
+
+        """
+        predicted = np.empty(pairs.rows.shape, dtype=np.float32)
+        for fold, rest in rests_of(folds, len(pairs.rows)):
+            held = pairs.descriptors[fold]
+            known = SeenPairs(
+                pairs.descriptors[rest], pairs.rows[rest], np.concatenate([held, pairs.unseen])
+            )
+            fitted = self.fit(known, seed=seed, device=device, watch=watch)
+            if len(fold):
+                predicted[fold] = fitted.predictor.predict(held)
+        return predicted

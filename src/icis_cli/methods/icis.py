@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from icis_cli.methods.base import Fitted, Method, Predictor, SeenPairs, Setting,
 from icis_cli.methods.recipes import DEFAULT, Recipe
 from icis_cli.methods.spaces import RowSpace, enter_inputs
 from icis_cli.runtime import import_torch
+
+if TYPE_CHECKING:
+    from icis_cli.methods.training import Penalty
 
 _BLOCK = 4096
 _LAYERS = ("E_A", "D_A", "E_W", "D_W")
@@ -46,13 +49,17 @@ class RowNetwork(Predictor):
         )
 
     def _predict_block(self, descriptors: FloatArray) -> FloatArray:
+        return self.rows.leave(self.coordinates(descriptors))
+
+    def coordinates(self, descriptors: FloatArray) -> FloatArray:
+        """Predict rows for descriptors (M, d) as they are in the row space, (M, r)."""
         layers = self.layers
         hidden = (
             enter_inputs(self.inputs, descriptors) @ layers["E_A.weight"].T + layers["E_A.bias"]
         )
         hidden = np.maximum(hidden, 0, dtype=np.float32)
         decoded: FloatArray = hidden @ layers["D_W.weight"].T + layers["D_W.bias"]
-        return self.rows.leave(decoded)
+        return decoded
 
     def tensors(self) -> Mapping[str, FloatArray]:
         return {**self.rows.tensors(), **self.layers}
@@ -71,6 +78,49 @@ class RowNetwork(Predictor):
         return cls(str(settings["inputs"]), rows, layers)
 
 
+def without_unseen(pairs: SeenPairs) -> SeenPairs:
+    """Return the seen pairs alone."""
+    return replace(pairs, unseen=pairs.unseen[:0])
+
+
+def fit_networks(
+    recipe: Recipe,
+    rows: RowSpace,
+    pairs: SeenPairs,
+    seed: int,
+    device: str,
+    watch: Watch | None,
+    penalty: Penalty | None = None,
+) -> Fitted:
+    """Train networks by a recipe and return them as a predictor.
+
+    Args:
+        recipe: how; ``recipe.rows`` and ``recipe.unseen`` are the caller's to heed.
+        rows: the space in which they work.
+        pairs: seen classes, and the unseen ones that take part in batches.
+        seed: as in ``Method.fit``.
+        device: as in ``Method.fit``.
+        watch: as in ``Method.fit``.
+        penalty: added to the loss of every batch.
+
+    Raises:
+        TrainingError: the loss is not finite.
+
+    """
+    torch = import_torch()  # first, because it explains what is wrong with an installation
+    from icis_cli.methods.networks import EncoderDecoders
+    from icis_cli.methods.training import train
+
+    known = np.concatenate([pairs.descriptors, pairs.unseen])
+    descriptors = torch.from_numpy(enter_inputs(recipe.inputs, known)).to(device)
+    targets = torch.from_numpy(rows.enter(pairs.rows)).to(device)
+    generator = torch.Generator().manual_seed(seed)
+    networks = EncoderDecoders(descriptors.shape[1], targets.shape[1], recipe, generator)
+    networks = networks.to(device)
+    training = train(networks, descriptors, targets, recipe, generator, watch, penalty)
+    return Fitted(RowNetwork(recipe.inputs, rows, networks.tensors()), training)
+
+
 @dataclass(frozen=True)
 class Icis(Method):
     """The two encoder-decoders, trained by a recipe."""
@@ -85,26 +135,18 @@ class Icis(Method):
     def fit(
         self, pairs: SeenPairs, *, seed: int, device: str = "cpu", watch: Watch | None = None
     ) -> Fitted:
-        torch = import_torch()  # first, because it explains what is wrong with an installation
-        from icis_cli.methods.networks import EncoderDecoders
-        from icis_cli.methods.training import train
-
         recipe = self.recipe
-        used = pairs.unseen if recipe.unseen == "used" and "a-a" in recipe.terms else None
-        known = pairs.descriptors if used is None else np.concatenate([pairs.descriptors, used])
+        used = recipe.unseen == "used" and "a-a" in recipe.terms
         rows = RowSpace.as_given(pairs.rows)
         if recipe.rows == "span":
             rows = RowSpace.span_of(pairs.rows, np.random.default_rng(seed))
-        descriptors = torch.from_numpy(enter_inputs(recipe.inputs, known)).to(device)
-        targets = torch.from_numpy(rows.enter(pairs.rows)).to(device)
-        generator = torch.Generator().manual_seed(seed)
-        networks = EncoderDecoders(descriptors.shape[1], targets.shape[1], recipe, generator)
-        networks = networks.to(device)
-        training = train(networks, descriptors, targets, recipe, generator, watch)
-        return Fitted(RowNetwork(recipe.inputs, rows, networks.tensors()), training)
+        return fit_networks(
+            recipe, rows, pairs if used else without_unseen(pairs), seed, device, watch
+        )
 
 
-_SINGLE = replace(DEFAULT, terms=("a-w",))
+#: The default recipe of the single network.
+SINGLE = replace(DEFAULT, terms=("a-w",))
 
 
 @dataclass(frozen=True)
@@ -112,4 +154,4 @@ class Mlp(Icis):
     """The single network descriptor -> row: ICIS without its three other reconstructions."""
 
     name: ClassVar[str] = "mlp"
-    recipe: Recipe = _SINGLE
+    recipe: Recipe = SINGLE

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icis_cli.arrays import FloatArray, unit_rows
 
@@ -51,6 +52,12 @@ class RowSpace:
         return cls(np.zeros(rows.shape[1], dtype=np.float32), 1.0, None)
 
     @classmethod
+    def scaled(cls, rows: FloatArray) -> Self:
+        """The rows (K, P) around their mean, so scaled that their root mean square norm is 1."""
+        middle = rows.mean(axis=0)
+        return cls(middle, _scale(rows - middle), None)
+
+    @classmethod
     def span_of(cls, rows: FloatArray, generator: np.random.Generator) -> Self:
         """The span of the rows (K, P) around their mean, in randomly rotated coordinates.
 
@@ -66,8 +73,7 @@ class RowSpace:
             basis = rotation @ directions.T
         else:
             basis = rotation
-        scale = float(np.sqrt((centred**2).sum() / len(rows))) or 1.0
-        return cls(middle, scale, basis.astype(np.float32))
+        return cls(middle, _scale(centred), basis.astype(np.float32))
 
     def enter(self, rows: FloatArray) -> FloatArray:
         """Map rows (M, P) into the space, (M, r)."""
@@ -93,3 +99,8 @@ class RowSpace:
         return cls(
             tensors["rows.middle"], float(tensors["rows.scale"][0]), tensors.get("rows.basis")
         )
+
+
+def _scale(centred: NDArray[np.floating]) -> float:
+    """Return the root mean square norm of rows (K, P), 1 where all are zero."""
+    return float(np.sqrt((centred.astype(np.float64) ** 2).sum() / len(centred))) or 1.0

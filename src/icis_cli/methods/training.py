@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ _WORTH_SHARING = 4_000_000
 #: this many flat epochs in a row.
 _WINDOW, _FIRST, _PATIENCE = 10, 21, 5
 
+#: What a method adds to the loss of a batch.
+Penalty = Callable[[EncoderDecoders, Batch], Tensor]
+
 
 def train(
     networks: EncoderDecoders,
@@ -30,6 +33,7 @@ def train(
     recipe: Recipe,
     generator: torch.Generator,
     watch: Watch | None,
+    penalty: Penalty | None = None,
 ) -> Training:
     """Train the networks in place.
 
@@ -40,6 +44,7 @@ def train(
         recipe: how.
         generator: of the order of classes.
         watch: told about every epoch.
+        penalty: added to the reconstructions of every batch.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -52,15 +57,15 @@ def train(
     )
     losses: list[float] = []
     flat = 0
-    with _threads_for(networks):
+    with threads_for(sum(parameter.numel() for parameter in networks.parameters())):
         for epoch in range(epochs):
             total = descriptors.new_zeros(())
             for number, batch in enumerate(_batches(descriptors, rows, recipe.batch, generator)):
                 if recipe.decay == "linear":
                     done = (epoch * steps + number) / (epochs * steps)
                     optimiser.param_groups[0]["lr"] = recipe.lr * (1 - done)
-                total += _step(networks, batch, recipe, optimiser)
-            losses.append(_finite(float(total) / steps, epoch))
+                total += _step(networks, batch, recipe, optimiser, penalty)
+            losses.append(finite_loss(float(total) / steps, epoch))
             if watch is not None:
                 watch(Step(epoch + 1, epochs, losses[-1]))
             if recipe.stop_slope is not None and epoch >= _FIRST:
@@ -71,17 +76,29 @@ def train(
 
 
 def _step(
-    networks: EncoderDecoders, batch: Batch, recipe: Recipe, optimiser: torch.optim.Optimizer
+    networks: EncoderDecoders,
+    batch: Batch,
+    recipe: Recipe,
+    optimiser: torch.optim.Optimizer,
+    penalty: Penalty | None,
 ) -> Tensor:
     """Take one step and return the loss before it."""
     loss = reconstruction_loss(networks, batch, recipe)
+    if penalty is not None:
+        loss = loss + penalty(networks, batch)
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     return loss.detach()
 
 
-def _finite(loss: float, epoch: int) -> float:
+def finite_loss(loss: float, epoch: int) -> float:
+    """Return the loss of an epoch, numbered from 0.
+
+    Raises:
+        TrainingError: it is not finite.
+
+    """
     if not math.isfinite(loss):
         raise TrainingError(
             f"the loss is {loss} after epoch {epoch + 1}",
@@ -91,10 +108,10 @@ def _finite(loss: float, epoch: int) -> float:
 
 
 @contextlib.contextmanager
-def _threads_for(networks: EncoderDecoders) -> Iterator[None]:
-    """Use one thread while small networks are trained, then as many as before."""
+def threads_for(weights: int) -> Iterator[None]:
+    """Use one thread while networks of few weights are trained, then as many as before."""
     before = torch.get_num_threads()
-    if sum(parameter.numel() for parameter in networks.parameters()) < _WORTH_SHARING:
+    if weights < _WORTH_SHARING:
         torch.set_num_threads(1)
     try:
         yield

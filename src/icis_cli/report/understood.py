@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icis_cli.checkpoint.base import Checkpoint
@@ -23,6 +24,14 @@ def examples(classes: AlignedClasses) -> list[tuple[int, int, str]]:
     ]
 
 
+def views_of(classes: AlignedClasses) -> list[tuple[tuple[Path, ...], int]]:
+    """Return the files and the width of each view; a file of new classes is of the same view."""
+    count = len(classes.views)
+    return [
+        (classes.sources[number::count], view.width) for number, view in enumerate(classes.views)
+    ]
+
+
 def fit_summary(
     checkpoint: Checkpoint, head: Head, classes: AlignedClasses, method: Method, seed: int
 ) -> Table:
@@ -38,9 +47,9 @@ def fit_summary(
     rows = [
         ("checkpoint", f"{checkpoint.path} ({checkpoint.container})"),
         ("head", f"{head.key}: K = {count} classes, D = {width} inputs, {bias} [{head.found}]"),
-        (
-            "descriptors",
-            f"{', '.join(str(path) for path in classes.sources)}: d = {classes.seen.shape[1]}",
+        *(
+            ("" if number else "descriptors", f"{', '.join(map(str, files))}: d = {view_width}")
+            for number, (files, view_width) in enumerate(views_of(classes))
         ),
         ("aligned", f"{classes.how}, e.g."),
         *(
@@ -82,6 +91,10 @@ def summary_json(
         "descriptors": {
             "files": [str(path) for path in classes.sources],
             "width": int(classes.seen.shape[1]),
+            "views": [
+                {"files": [str(path) for path in files], "width": view_width}
+                for files, view_width in views_of(classes)
+            ],
         },
         "alignment": {
             "how": classes.how,
