@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+import scipy.sparse
 import torch
 
 from icis_cli.cli.main import run
@@ -143,6 +144,22 @@ DATA: dict[str, tuple[Callable[[], None], str, str]] = {
     "NaN in JSON": (text("d.json", "[[NaN,1],[2,1]]"), JSON, "d.json: row 0, column 0: NaN"),
     "no MATLAB": (text("d.mat", "hello" * 99), MAT, "d.mat: is no readable MATLAB v5 file"),
     "MATLAB without att": (lambda: scipy.io.savemat("d.mat", {"x": 1}), MAT, "d.mat: expected"),
+    "cut MATLAB": (
+        cut("d.mat", lambda: scipy.io.savemat("d.mat", {"att": RANDOM.T}), 900), MAT,
+        "d.mat: is no readable MATLAB v5 file (it ends early) - download it again",
+    ),
+    "MATLAB 7.3": (
+        text("d.mat", b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF\r\n\x1a\n"), MAT,
+        "d.mat: is a MATLAB v7.3 (HDF5) file, expected v5 - save it in MATLAB with",
+    ),
+    "sparse MATLAB": (
+        lambda: scipy.io.savemat("d.mat", {"att": scipy.sparse.csc_array(RANDOM.T)}), MAT,
+        "d.mat: 'att' is or holds a sparse matrix, expected a full matrix",
+    ),
+    "complex MATLAB": (
+        lambda: scipy.io.savemat("d.mat", {"att": RANDOM.T + 1j}), MAT,
+        "d.mat: 'att' is or holds complex",
+    ),
     "names twice": (text("s", "zebra\n" * 40), f"{GOOD} --seen s", "--seen lists 'zebra' twice"),
     "names not there": (
         text("s", "\n".join(f"z{n}" for n in range(40))), f"{GOOD} --seen s",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.io
+import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -175,6 +177,88 @@ def test_matlab_names_as_a_character_matrix(tmp_path):
         tmp_path / "d.mat", {"att": VALUES.T, "allclasses_names": ["cat", "wolf", "horse"]}
     )
     assert read_descriptors(tmp_path / "d.mat").names == ("cat", "wolf", "horse")
+
+
+def test_matlab_files_need_no_scipy(tmp_path, monkeypatch):
+    write_mat(tmp_path / "d.mat")
+    for module in [name for name in sys.modules if name.partition(".")[0] == "scipy"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    found = read_descriptors(tmp_path / "d.mat")
+    assert found.names == NAMES
+    assert found.values.flags.writeable  # else torch warns
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"att": scipy.sparse.csc_array(np.eye(3))}, "'att' is or holds a sparse matrix, expected"),
+        ({"att": VALUES + 1j}, "'att' is or holds complex, expected a full matrix of real numbers"),
+        ({"att": {"x": 1}}, "'att' is or holds a struct"),
+        ({"att": "text"}, "expected a matrix of numbers (classes, attributes), found shape ()"),
+        ({"att": np.array([["a", VALUES]], dtype=object)}, "found shape (2, 1) of object"),
+        ({"att": np.ones((2, 3, 4))}, "found shape (4, 3, 2)"),
+        ({"allclasses_names": VALUES}, "'allclasses_names' holds something that is no text"),
+        ({"allclasses_names": {"x": 1}}, "'allclasses_names' is or holds a struct"),
+        ({"allclasses_names": np.array([["a", {"x": 1}]], dtype=object)}, "holds a struct"),
+        ({"allclasses_names": ["cat", "wolf"]}, "2 class names for 3 descriptor rows"),
+    ],
+)
+def test_matlab_arrays_of_another_kind(tmp_path, changes, message):
+    scipy.io.savemat(
+        tmp_path / "d.mat", {"att": VALUES.T, "allclasses_names": ["cat", "wolf", "ox"], **changes}
+    )
+    with pytest.raises(DescriptorError) as caught:
+        read_descriptors(tmp_path / "d.mat")
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM",
+        b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF\r\n\x1a\n",
+    ],
+)
+def test_matlab_7_3(tmp_path, start):
+    (tmp_path / "d.mat").write_bytes(start + bytes(600))
+    with pytest.raises(
+        DescriptorError, match=r"is a MATLAB v7\.3 \(HDF5\) file, expected v5"
+    ) as caught:
+        read_descriptors(tmp_path / "d.mat")
+    assert "save(..., '-v7')" in caught.value.hint
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_damaged_matlab_files_are_refused_or_read(tmp_path, compressed):
+    path = tmp_path / "d.mat"
+    cells = np.array([[name] for name in NAMES], dtype=object)
+    content = {"att": VALUES.T.astype(float), "allclasses_names": cells}
+    scipy.io.savemat(path, content, do_compression=compressed)
+    whole = path.read_bytes()
+    generator = np.random.default_rng(0)
+    damaged = [whole[:length] for length in range(0, len(whole), 7)]
+    for position in range(124, len(whole)):  # every byte, then several
+        values = (0, 255, whole[position] ^ (1 << int(generator.integers(8))))
+        damaged += [whole[:position] + bytes([v]) + whole[position + 1 :] for v in values]
+    for _ in range(500):
+        several = bytearray(whole)
+        for position in generator.integers(124, len(whole), 4):
+            several[position] = (0, 1, 9, 14, 255, position % 256)[generator.integers(6)]
+        damaged.append(bytes(several))
+    refused = 0
+    for data in damaged:
+        path.write_bytes(data)
+        try:
+            found = read_descriptors(path)
+        except DescriptorError as error:
+            assert error.path == path  # noqa: PT017 (it need not fail)
+            refused += 1
+        else:
+            assert found.values.dtype == np.float32
+            assert found.values.ndim == 2
+            assert np.isfinite(found.values).all()
+            assert found.names is None or len(found.names) == len(found.values)
+    assert refused > len(damaged) // 4
 
 
 class Canary:

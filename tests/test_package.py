@@ -75,8 +75,8 @@ def test_other_runtime_errors_at_import_are_not_explained_away(monkeypatch):
 
 def test_a_missing_extra_is_named():
     with pytest.raises(InstallationError, match="needs the package nowhere_to_be_found") as caught:
-        runtime.import_extra("nowhere_to_be_found.io", "mat", "this file")
-    assert caught.value.hint == "pip install 'icis-cli[mat]'"
+        runtime.import_extra("nowhere_to_be_found.io", "demo", "this file")
+    assert caught.value.hint == "pip install 'icis-cli[demo]'"
 
 
 def test_cuda_is_refused_where_there_is_none(monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from icis_cli.errors import FeatureError
-from icis_cli.protocol.matlab import list_arrays
+from icis_cli.matlab import list_arrays
 
 #: Class descriptors and splits of a data set.
 SPLITS = "att_splits.mat"
@@ -61,7 +61,7 @@ def find_features(folder: Path) -> Path:
     fitting, seen = [], []
     for path in others:
         try:
-            names = list(list_arrays(path))
+            names = list(list_arrays(path, FeatureError))
         except FeatureError as error:
             seen.append(f"{path.name} ({error.problem})")
             continue

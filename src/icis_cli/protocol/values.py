@@ -1,4 +1,4 @@
-"""What the variables of a MATLAB file must be: whole numbers, texts."""
+"""What the variables of a MATLAB file must be: whole numbers."""
 
 from __future__ import annotations
 
@@ -40,19 +40,6 @@ def whole_numbers(path: Path, name: str, array: Any) -> IntArray:
             "values), expected whole numbers",
         )
     return flat.astype(np.int64)
-
-
-def texts(cells: Any) -> tuple[str, ...] | None:
-    """Return the strings of a MATLAB cell array, stripped; None where a cell is no text."""
-    found = []
-    for cell in np.asarray(cells, dtype=object).ravel():
-        text = cell
-        while isinstance(text, np.ndarray) and text.size == 1:
-            text = text.ravel()[0]
-        if not isinstance(text, str):
-            return None
-        found.append(text.strip())
-    return tuple(found)
 
 
 def described(array: Any) -> str:

@@ -15,9 +15,9 @@ import numpy as np
 from icis_cli.arrays import FloatArray, IntArray
 from icis_cli.descriptors.base import Descriptors, check_names, checked
 from icis_cli.errors import DescriptorError, FeatureError
+from icis_cli.matlab import load_arrays, texts
 from icis_cli.protocol.folders import SPLITS, find_features
-from icis_cli.protocol.matlab import load_arrays
-from icis_cli.protocol.values import described, texts, whole_numbers
+from icis_cli.protocol.values import described, whole_numbers
 
 _SPLIT_NAMES = ("trainval_loc", "test_seen_loc", "test_unseen_loc")
 
@@ -87,7 +87,7 @@ def read_xlsa17(folder: Path | str, features: Path | str | None = None) -> Xlsa1
     if not splits_path.is_file():
         raise FeatureError(splits_path, "no such file", "every xlsa17 data set has one")
     features_path = find_features(folder) if features is None else Path(features)
-    content = load_arrays(splits_path, ("att", "allclasses_names", *_SPLIT_NAMES))
+    content = load_arrays(splits_path, ("att", "allclasses_names", *_SPLIT_NAMES), FeatureError)
     descriptors, notes = _descriptors(splits_path, content)
     values, labels = _samples(features_path, len(descriptors.values))
     splits = [_split(splits_path, name, content, len(labels)) for name in _SPLIT_NAMES]
@@ -138,7 +138,7 @@ def _descriptors(path: Path, content: dict[str, Any]) -> tuple[Descriptors, tupl
 
 def _samples(path: Path, classes: int) -> tuple[FloatArray, IntArray]:
     """Read features as (N, D) and labels from 0; the file's copy is dropped on the way."""
-    content = load_arrays(path, ("features", "labels"))
+    content = load_arrays(path, ("features", "labels"), FeatureError)
     missing = [name for name in ("features", "labels") if name not in content]
     if missing:
         raise FeatureError(path, f"expected 'features' and 'labels', {' and '.join(missing)} not")

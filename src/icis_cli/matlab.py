@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from icis_cli.errors import FeatureError
+from icis_cli.errors import FileError
 
 #: Byte order of the numbers in a file.
 Order = Literal["little", "big"]
@@ -34,8 +35,11 @@ _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18
 _MATRIX, _COMPRESSED = 14, 15
 
 #: Array classes.
-_CELL, _CHAR, _NUMERIC = 1, 4, range(6, 16)
-_OTHER = {2: "struct", 3: "object", 5: "sparse matrix"}
+_CELL, _CHAR, _NUMERIC, _OPAQUE = 1, 4, range(6, 16), 17
+_OTHER = {
+    2: "a struct", 3: "an object", 5: "a sparse matrix", 16: "a function",
+    _OPAQUE: "an object (as string arrays and tables are)",
+}  # fmt: skip
 _COMPLEX = 0x0800
 
 #: Cells may lie in cells this deep.
@@ -52,6 +56,10 @@ class _DamagedError(Exception):
     """The structure of the file is broken."""
 
 
+class _RefusedError(Exception):
+    """The file is whole, but holds what is not read; made of a problem and a hint."""
+
+
 @dataclass(frozen=True)
 class _Header:
     """What comes before the values of an array; ``start`` is where they begin."""
@@ -63,72 +71,87 @@ class _Header:
     start: int
 
 
-def load_arrays(path: Path, wanted: Collection[str]) -> dict[str, Any]:
+def load_arrays(path: Path, wanted: Collection[str], kind: type[FileError]) -> dict[str, Any]:
     """Load the named variables that a file holds.
 
     Args:
         path: of the file.
         wanted: names of variables; others are skipped.
+        kind: of the error to raise, by what the file is to the caller.
 
     Returns:
         What was found of them: matrices as numpy arrays of the dtype in which they are stored,
         cells as object arrays, a text as str, several lines of text as an object array of str.
 
     Raises:
-        FeatureError: missing, not MATLAB v5, damaged, or too large for the memory; or a variable
-            asked for is complex, sparse, a struct or an object.
+        FileError: of that kind: missing, not MATLAB v5, damaged, or too large for the memory; or a
+            variable asked for is complex, sparse, a struct or an object.
 
     """
     found = {}
     try:
         with path.open("rb") as stream:
-            order = _read_file_header(path, stream)
+            order = _read_file_header(stream)
             for tag in _variables(stream, order=order):
                 header = _header(_payload(stream, tag, _HEAD, order), order)
                 if header.name in wanted and header.name not in found:
                     data = _payload(stream, tag, None, order)
-                    found[header.name] = _value(path, data, header, order, _DEPTH)
-    except (_DamagedError, zlib.error, OSError, MemoryError) as error:
-        raise _unreadable(path, error) from None
+                    found[header.name] = _value(data, header, order, _DEPTH)
+    except (_DamagedError, _RefusedError, zlib.error, OSError, MemoryError) as error:
+        raise kind(path, *_said(error)) from None
     return found
 
 
-def list_arrays(path: Path) -> dict[str, tuple[int, ...]]:
+def list_arrays(path: Path, kind: type[FileError]) -> dict[str, tuple[int, ...]]:
     """Return the shape of every variable by name; reads headers only.
 
     Raises:
-        FeatureError: missing, not MATLAB v5, or damaged.
+        FileError: of that kind: missing, not MATLAB v5, or damaged.
 
     """
     try:
         with path.open("rb") as stream:
-            order = _read_file_header(path, stream)
+            order = _read_file_header(stream)
             headers = [
                 _header(_payload(stream, tag, _HEAD, order), order)
                 for tag in _variables(stream, order=order)
             ]
-    except (_DamagedError, zlib.error, OSError, MemoryError) as error:
-        raise _unreadable(path, error) from None
+    except (_DamagedError, _RefusedError, zlib.error, OSError, MemoryError) as error:
+        raise kind(path, *_said(error)) from None
     return {header.name: header.shape for header in headers}
 
 
-def _unreadable(path: Path, error: Exception) -> FeatureError:
+def texts(cells: Any) -> tuple[str, ...] | None:
+    """Return the strings of a cell array or of a text, stripped; None where a cell is no text."""
+    found = []
+    for cell in np.asarray(cells, dtype=object).ravel():
+        text = cell
+        while isinstance(text, np.ndarray) and text.size == 1:
+            text = text.ravel()[0]
+        if not isinstance(text, str):
+            return None
+        found.append(text.strip())
+    return tuple(found)
+
+
+def _said(error: Exception) -> tuple[str, ...]:
+    """Return problem and hint."""
+    if isinstance(error, _RefusedError):
+        return error.args
     if isinstance(error, FileNotFoundError):
-        return FeatureError(path, "no such file")
+        return ("no such file",)
     if isinstance(error, MemoryError):
-        return FeatureError(path, "is too large for the memory, or damaged", _AGAIN)
+        return "is too large for the memory, or damaged", _AGAIN
     reason = error.strerror if isinstance(error, OSError) else str(error)
-    return FeatureError(path, f"is no readable MATLAB v5 file ({reason})", _AGAIN)
+    return f"is no readable MATLAB v5 file ({reason})", _AGAIN
 
 
-def _read_file_header(path: Path, stream: BinaryIO) -> Order:
+def _read_file_header(stream: BufferedReader) -> Order:
     """Read the file's header and return the byte order of its numbers."""
     start = stream.read(520)
     if _HDF5 in start or (start[124:126] in (b"\x00\x02", b"\x02\x00") and len(start) >= 128):
-        raise FeatureError(
-            path,
-            "is a MATLAB v7.3 (HDF5) file, which is not read, expected v5",
-            "save it in MATLAB with: save(..., '-v7')",
+        raise _RefusedError(
+            "is a MATLAB v7.3 (HDF5) file, expected v5", "save it in MATLAB with: save(..., '-v7')"
         )
     if start[126:128] not in (b"IM", b"MI"):
         raise _DamagedError("its header is another")
@@ -145,7 +168,7 @@ class _Tag:
     size: int
 
 
-def _variables(stream: BinaryIO, *, order: Order) -> Iterator[_Tag]:
+def _variables(stream: BufferedReader, *, order: Order) -> Iterator[_Tag]:
     """Yield the file's variables; every one is checked to lie within the file."""
     end = stream.seek(0, 2)
     at = 128
@@ -160,11 +183,14 @@ def _variables(stream: BinaryIO, *, order: Order) -> Iterator[_Tag]:
         at += 8 + size
 
 
-def _payload(stream: BinaryIO, tag: _Tag, most: int | None, order: Order) -> memoryview:
+def _payload(stream: BufferedReader, tag: _Tag, most: int | None, order: Order) -> memoryview:
     """Return the content of a variable, its first ``most`` bytes, or all with None."""
     stream.seek(tag.start)
     if tag.kind == _MATRIX:
-        return memoryview(stream.read(tag.size if most is None else min(most, tag.size)))
+        plain = bytearray(tag.size if most is None else min(most, tag.size))
+        if stream.readinto(plain) != len(plain):
+            raise _DamagedError("it ends early")
+        return memoryview(plain)
     packed = stream.read(tag.size if most is None else min(2 * most, tag.size))
     inflate = zlib.decompressobj()
     start = inflate.decompress(packed, 8)
@@ -211,24 +237,28 @@ def _element(data: memoryview, at: int, order: Order) -> tuple[int, memoryview, 
 def _header(data: memoryview, order: Order) -> _Header:
     """Read flags, shape and name of an array."""
     _, flags, at = _element(data, 0, order)
-    kind, dims, at = _element(data, at, order)
-    _, name, at = _element(data, at, order)
+    bits = _integer(flags[:4], order)
+    kind, dims, after = _element(data, at, order)
+    if bits & 0xFF == _OPAQUE:  # these have a name only
+        return _Header(bytes(dims).decode("latin-1"), _OPAQUE, is_complex=False, shape=(), start=at)
     if len(flags) != 8 or kind != 5 or len(dims) % 4 or not 8 <= len(dims) <= 128:
         raise _DamagedError("the header of a variable is broken")
     shape = tuple(_integer(dims[i : i + 4], order) for i in range(0, len(dims), 4))
-    bits = _integer(flags[:4], order)
+    _, name, start = _element(data, after, order)
     text = bytes(name).decode("latin-1")
-    return _Header(text, bits & 0xFF, bool(bits & _COMPLEX), shape, at)
+    return _Header(text, bits & 0xFF, bool(bits & _COMPLEX), shape, start)
 
 
-def _value(path: Path, data: memoryview, header: _Header, order: Order, depth: int) -> Any:
+def _value(data: memoryview, header: _Header, order: Order, depth: int) -> Any:
     """Return the values of an array, whose content ``data`` is."""
     count = math.prod(header.shape)
     if header.kind == _CELL:
-        return _cells(path, data, header, order, depth)
+        return _cells(data, header, order, depth)
     if header.is_complex or (header.kind != _CHAR and header.kind not in _NUMERIC):
-        what = "complex" if header.is_complex else f"a {_OTHER.get(header.kind, 'unknown array')}"
-        raise FeatureError(path, f"{header.name!r} is {what}, expected a full matrix of numbers")
+        what = "complex" if header.is_complex else _OTHER.get(header.kind, "of an unknown class")
+        raise _RefusedError(
+            f"{header.name!r} is or holds {what}, expected a full matrix of real numbers, or texts"
+        )
     kind, content, _ = _element(data, header.start, order)
     if header.kind == _CHAR:
         return _text(kind, content, header.shape, order)
@@ -237,10 +267,10 @@ def _value(path: Path, data: memoryview, header: _Header, order: Order, depth: i
     dtype = np.dtype(_NUMBERS[kind]).newbyteorder(order)
     if len(content) != count * dtype.itemsize:
         raise _DamagedError(f"{len(content)} bytes for {count} numbers of {dtype.itemsize}")
-    return np.frombuffer(content, dtype=dtype).reshape(header.shape, order="F")
+    return _shaped(np.frombuffer(content, dtype=dtype), header.shape)
 
 
-def _cells(path: Path, data: memoryview, header: _Header, order: Order, depth: int) -> Any:
+def _cells(data: memoryview, header: _Header, order: Order, depth: int) -> Any:
     """Return the cells of a cell array, each with its own value."""
     count, at = math.prod(header.shape), header.start
     if depth == 0 or count * 8 > len(data):
@@ -250,12 +280,12 @@ def _cells(path: Path, data: memoryview, header: _Header, order: Order, depth: i
         kind, content, at = _element(data, at, order)
         if kind != _MATRIX:
             raise _DamagedError(f"a cell has type code {kind}")
-        found[number] = (
-            _value(path, content, _header(content, order), order, depth - 1)
-            if len(content)
-            else np.empty((0, 0))
-        )
-    return found.reshape(header.shape, order="F")
+        if len(content):
+            inner = replace(_header(content, order), name=header.name)
+            found[number] = _value(content, inner, order, depth - 1)
+        else:
+            found[number] = np.empty((0, 0))
+    return _shaped(found, header.shape)
 
 
 def _text(kind: int, content: memoryview, shape: tuple[int, ...], order: Order) -> Any:
@@ -266,10 +296,17 @@ def _text(kind: int, content: memoryview, shape: tuple[int, ...], order: Order) 
     if kind in (4, 17, 18):
         encoding += "-le" if order == "little" else "-be"
     text = bytes(content).decode(encoding, errors="replace")
-    if shape[0] <= 1:
+    if shape[0] <= 1 or not text:
         return text
     if len(text) != math.prod(shape):
         raise _DamagedError("a text has another length than its shape")
     lines = np.empty(shape[0], dtype=object)  # stored column by column
     lines[:] = [text[line :: shape[0]] for line in range(shape[0])]
     return lines
+
+
+def _shaped(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        return values.reshape(shape, order="F")
+    except ValueError:  # a length of 0 beside others whose product is beyond numpy
+        raise _DamagedError(f"no array can have the shape {shape}") from None
