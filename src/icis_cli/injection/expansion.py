@@ -20,9 +20,13 @@ from icis_cli.descriptors.base import Descriptors
 from icis_cli.descriptors.names import simplified
 from icis_cli.errors import CheckpointError, HeadError, InjectorError, OutputError, TrainingError
 from icis_cli.files import appearing_together, require_writable, sha256_of
+from icis_cli.injection.calibration import NONE, Calibration
 from icis_cli.injection.injector import Injector, head_digest
 from icis_cli.injection.record import METADATA_KEY, Record, Round, find_record, side_file
 from icis_cli.injection.targets import NewClasses, new_classes
+from icis_cli.injection.tuning import Wanted, tune
+from icis_cli.methods.base import SeenPairs
+from icis_cli.validation.certainty import Certainty
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class Expansion:
         record: what the new checkpoint will say about itself; None after a removal.
         class_names: of all rows of the new head, in order.
         rows: (U, P) float32 joined rows that are added; (0, P) for a removal.
+        calibration: what was done to the rows; ``gamma`` is what an offset should be, also where
+            the head has no bias to add it to.
+        certainty: how sure each new row is; None where no seen class was held out.
         notes: what a person may want to check.
         warnings: what is odd about the descriptors.
 
@@ -47,6 +54,8 @@ class Expansion:
     record: Record | None
     class_names: tuple[str, ...]
     rows: FloatArray
+    calibration: Calibration = NONE
+    certainty: Certainty | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -129,7 +138,8 @@ def expand(
     descriptors: Descriptors | None = None,
     *,
     unseen: tuple[str, ...] | None = None,
-    gamma: float = 0.0,
+    calibration: Wanted = "auto",
+    accuracy: float | None = None,
 ) -> Expansion:
     """Plan a checkpoint with rows for new classes.
 
@@ -138,7 +148,10 @@ def expand(
         injector: a fitted method.
         descriptors: of other or more new classes than ``fit`` saw; None for those it saw.
         unseen: names or row numbers of ``descriptors`` to inject; None for all that are not seen.
-        gamma: offset added to the new rows' biases, in logits: raises every new class alike.
+        calibration: what makes new rows compete fairly with trained ones: ``"auto"`` finds it from
+            weights and held-out classes; a number is added to the new rows' biases as it is, in
+            logits; ``"none"`` leaves the rows as predicted.
+        accuracy: of the classifier on its own classes, 0..1, where it is known; for ``"auto"``.
 
     Raises:
         InjectorError: it belongs to another head.
@@ -156,15 +169,29 @@ def expand(
             "the record belongs to another file: remove the .icis.json beside it",
         )
     _check_belongs(checkpoint, head, injector, record)
-    if gamma and head.bias is None:
+    if not isinstance(calibration, str) and calibration and head.bias is None:
         raise HeadError(
             f"{checkpoint.path}: the head {head.key!r} has no bias, which an offset needs",
-            "pass --calibration none",
+            "pass --calibration none, or auto, which tells the offset to add in your own code",
         )
     classes = new_classes(injector, descriptors, unseen)
     known = record.class_names if record is not None else _known_names(checkpoint, injector)
     _check_new(known, classes.names)
-    rows = _predicted(injector, classes, gamma)
+    enter = injector.views.enter
+    tuned = tune(
+        SeenPairs(
+            enter(injector.seen_descriptors),
+            head.rows[: len(injector.seen_names)],
+            enter(classes.descriptors),
+        ),
+        _finite(injector.predict(classes.descriptors), classes),
+        injector.held,
+        head.weight.shape[1],
+        calibration,
+        accuracy,
+    )
+    rows, used = _finite(tuned.rows, classes), tuned.calibration
+    applied = head.bias is not None
     weights_sha256 = sha256_of(checkpoint.path)
     this_round = Round(
         classes=len(rows),
@@ -172,10 +199,14 @@ def expand(
         method=injector.method,
         settings=injector.settings,
         seed=injector.seed,
-        calibration=float(gamma),
+        calibration=float(used.gamma) if applied else 0.0,
         injector_sha256=injector.digest,
         weights_sha256=weights_sha256,
         descriptors=classes.sources,
+        calibration_kind=used.kind,
+        evening=used.evening,
+        reach=used.reach,
+        standing=_standing(tuned.certainty),
     )
     if record is None:
         record = Record(
@@ -195,8 +226,10 @@ def expand(
         replace(record, class_names=names, rounds=(*record.rounds, this_round)),
         names,
         rows,
+        used,
+        tuned.certainty,
         classes.notes,
-        classes.warnings,
+        (*classes.warnings, *used.warnings, *(() if applied else _without_bias(head, used))),
     )
 
 
@@ -279,11 +312,22 @@ def _check_new(known: tuple[str, ...], names: tuple[str, ...]) -> None:
         )
 
 
-def _predicted(injector: Injector, classes: NewClasses, gamma: float) -> FloatArray:
-    rows = injector.predict(classes.descriptors)
-    if gamma:
-        rows = rows.copy()
-        rows[:, -1] += np.float32(gamma)
+def _without_bias(head: Head, calibration: Calibration) -> tuple[str, ...]:
+    if not calibration.gamma:
+        return ()
+    text = (
+        f"the head {head.key!r} has no bias, so that the offset {calibration.gamma:+.2f} cannot be "
+        "stored: add it to the logits of the new classes in your own code, or trained classes will "
+        "win most contests"
+    )
+    return (text,)
+
+
+def _standing(certainty: Certainty | None) -> tuple[float, ...]:
+    return () if certainty is None else tuple(round(float(s), 3) for s in certainty.standing)
+
+
+def _finite(rows: FloatArray, classes: NewClasses) -> FloatArray:
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
         raise TrainingError(

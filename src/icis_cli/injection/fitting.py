@@ -9,10 +9,36 @@ from icis_cli.descriptors.views import ViewSpace
 from icis_cli.files import sha256_of
 from icis_cli.injection.injector import Injector, source_of
 from icis_cli.methods.base import Method, SeenPairs, Watch
+from icis_cli.methods.ensemble import fit_ensemble
 from icis_cli.methods.icis import Icis
 from icis_cli.runtime import choose_device
+from icis_cli.validation.heldout import HeldOut, affordable_folds, hold_out
 
 _DEFAULT = Icis()
+
+
+def seen_pairs(head: Head, classes: AlignedClasses, views: ViewSpace | None = None) -> SeenPairs:
+    """Return what a method learns from.
+
+    Args:
+        head: of the classifier.
+        classes: from ``align``.
+        views: how several views are weighed; None weighs them alike, and leaves one as it is.
+
+    Raises:
+        ValueError: ``views`` are not those of ``classes``.
+
+    """
+    widths = tuple(view.width for view in classes.views)
+    views = views or ViewSpace.equal(widths)
+    if views.widths != widths:
+        raise ValueError(f"views of widths {views.widths}, but the classes have {widths}")
+    return SeenPairs(views.enter(classes.seen), head.rows, views.enter(classes.unseen))
+
+
+def default_folds(method: Method, classes: int) -> int:
+    """Return in how many folds seen classes are held out unasked; 0 where that is dear."""
+    return affordable_folds(classes) if method.cheap else 0
 
 
 def fit(
@@ -24,6 +50,9 @@ def fit(
     seed: int = 0,
     device: str = "cpu",
     views: ViewSpace | None = None,
+    members: int = 1,
+    folds: int | None = None,
+    held: HeldOut | None = None,
     watch: Watch | None = None,
 ) -> Injector:
     """Learn from the seen classes how a descriptor becomes a row of the head.
@@ -36,25 +65,32 @@ def fit(
         seed: of every random choice.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
         views: how several views are weighed; None weighs them alike, and leaves one as it is.
+        members: of an ensemble; each is trained with a seed of its own, and their rows averaged.
+        folds: in which seen classes are held out, for figures, calibration and certainty; 0 for
+            none, None for as many as are cheap. Refits are single ones, without ensemble.
+        held: held-out rows that a selection has made already; ``folds`` then do not matter.
         watch: told about every epoch.
 
     Returns:
         An injector, not yet saved.
 
     Raises:
-        TrainingError: the loss is not finite, or the device is not there.
+        TrainingError: the loss is not finite, the device is not there, or too few seen classes
+            for so many folds.
         ValueError: ``views`` are not those of ``classes``.
 
     """
-    widths = tuple(view.width for view in classes.views)
-    views = views or ViewSpace.equal(widths)
-    if views.widths != widths:
-        raise ValueError(f"views of widths {views.widths}, but the classes have {widths}")
-    pairs = SeenPairs(views.enter(classes.seen), head.rows, views.enter(classes.unseen))
-    fitted = method.fit(pairs, seed=seed, device=choose_device(device), watch=watch)
+    views = views or ViewSpace.equal(tuple(view.width for view in classes.views))
+    pairs = seen_pairs(head, classes, views)
+    device = choose_device(device)
+    if folds is None:
+        folds = default_folds(method, len(pairs.rows))
+    if held is None and folds:
+        held = hold_out(method, pairs, folds, seed=seed, device=device)
+    fitted = fit_ensemble(method, pairs, members, seed=seed, device=device, watch=watch)
     return Injector(
         method=method.name,
-        settings=method.settings(),
+        settings={**method.settings(), **({"ensemble": members} if members > 1 else {})},
         seed=seed,
         predictor=fitted.predictor,
         seen_descriptors=classes.seen,
@@ -68,4 +104,5 @@ def fit(
         views=views,
         losses=fitted.training.losses,
         stopped=fitted.training.stopped,
+        held=held,
     )

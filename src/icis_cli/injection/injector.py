@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from icis_cli import __version__
 from icis_cli.arrays import FloatArray
@@ -24,7 +25,8 @@ from icis_cli.descriptors.views import ViewSpace
 from icis_cli.errors import InjectorError
 from icis_cli.files import appearing_together, require_writable, sha256_of
 from icis_cli.methods.base import Predictor, Setting
-from icis_cli.methods.registry import METHODS
+from icis_cli.methods.registry import restore
+from icis_cli.validation.heldout import HeldOut
 
 SCHEMA_VERSION = 1
 _METADATA_KEY = "icis"
@@ -75,6 +77,7 @@ class Injector:
         views: how the columns of these files become what the method was fitted on.
         losses: mean loss of every epoch.
         stopped: why training ended.
+        held: held-out predictions for seen classes; None where there are none.
         version: of the package that fitted it.
         digest: sha256 of the file it was loaded from; ``""`` where there is none.
 
@@ -95,6 +98,7 @@ class Injector:
     views: ViewSpace
     losses: tuple[float, ...]
     stopped: str
+    held: HeldOut | None = None
     version: str = __version__
     digest: str = ""
 
@@ -138,11 +142,17 @@ class Injector:
             "losses": self.losses,
             "stopped": self.stopped,
         }
-        tensors = {
+        tensors: dict[str, NDArray[Any]] = {
             **{f"method.{k}": np.ascontiguousarray(v) for k, v in self.predictor.tensors().items()},
             "descriptors.seen": np.ascontiguousarray(self.seen_descriptors),
             "descriptors.unseen": np.ascontiguousarray(self.unseen_descriptors),
         }
+        if self.held is not None:
+            tensors |= {
+                "heldout.rows": np.ascontiguousarray(self.held.rows),
+                "heldout.classes": self.held.classes.astype(np.int64),
+                "heldout.fold": self.held.fold.astype(np.int64),
+            }
         text = json.dumps(record, sort_keys=True, ensure_ascii=False)
         with appearing_together((path,), force=force) as streams:
             streams[path].write(save(tensors, metadata={_METADATA_KEY: text}))
@@ -166,7 +176,6 @@ class Injector:
                     f"was written by a newer icis ({record['tool']['version']})",
                     "update: pip install --upgrade icis-cli",
                 )
-            method = METHODS[record["method"]]
             learned = {
                 key.removeprefix("method."): value
                 for key, value in tensors.items()
@@ -177,7 +186,7 @@ class Injector:
                 method=record["method"],
                 settings=record["settings"],
                 seed=int(record["seed"]),
-                predictor=method.predictor.restore(learned, record["settings"]),
+                predictor=restore(record["method"], learned, record["settings"]),
                 seen_descriptors=tensors["descriptors.seen"],
                 unseen_descriptors=tensors["descriptors.unseen"],
                 seen_names=tuple(record["seen_names"]),
@@ -194,6 +203,7 @@ class Injector:
                 views=_views(record.get("views"), tensors["descriptors.seen"].shape[1]),
                 losses=tuple(record["losses"]),
                 stopped=str(record["stopped"]),
+                held=_held(tensors),
                 version=str(record["tool"]["version"]),
                 digest=sha256_of(path),
             )
@@ -212,6 +222,16 @@ def _views(settings: Mapping[str, Any] | None, width: int) -> ViewSpace:
     if sum(views.widths) != width:
         raise ValueError(f"views of {sum(views.widths)} columns for descriptors of {width}")
     return views
+
+
+def _held(tensors: Mapping[str, Any]) -> HeldOut | None:
+    if "heldout.rows" not in tensors:
+        return None
+    held = HeldOut(*(tensors[f"heldout.{part}"] for part in ("classes", "fold", "rows")))
+    count = len(tensors["descriptors.seen"])
+    if held.classes.dtype != np.int64 or not ((held.classes >= 0) & (held.classes < count)).all():
+        raise ValueError("the held-out classes are no rows of the head")
+    return held
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, FloatArray]]:

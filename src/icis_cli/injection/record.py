@@ -29,6 +29,10 @@ class Round:
         descriptor_rows: their descriptor row numbers.
         method: name of the method, its ``settings`` and ``seed``.
         calibration: the offset gamma added to the new rows' biases.
+        calibration_kind: ``"auto"``, ``"fixed"`` or ``"none"``.
+        evening, reach: exponent and mean distance of the evening of lengths; 0 without it.
+        standing: per new class, the share of held-out seen classes whose rows looked less sure;
+            empty where no class was held out.
         injector_sha256, weights_sha256: of the files that were read.
         descriptors: name and sha256 of each descriptor file.
         version: of the package.
@@ -44,6 +48,10 @@ class Round:
     injector_sha256: str
     weights_sha256: str
     descriptors: tuple[tuple[str, str], ...]
+    calibration_kind: str = "fixed"
+    evening: float = 0.0
+    reach: float = 0.0
+    standing: tuple[float, ...] = ()
     version: str = __version__
 
 
@@ -107,6 +115,7 @@ class Record:
                         **part,
                         "descriptor_rows": tuple(part["descriptor_rows"]),
                         "descriptors": tuple((n, digest) for n, digest in part["descriptors"]),
+                        "standing": tuple(part.get("standing", ())),
                     }
                 )
                 for part in content["rounds"]

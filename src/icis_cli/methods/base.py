@@ -144,6 +144,15 @@ class Method(ABC):
     def settings(self) -> Mapping[str, Setting]:
         """Return all hyper-parameters, for the injector file."""
 
+    @property
+    def cheap(self) -> bool:
+        """Whether holding seen classes out takes seconds, so that it is done unasked."""
+        return True
+
+    def candidates(self) -> Sequence[Method]:
+        """Return variants to choose from by held-out classes, this one first."""
+        return (self,)
+
     @abstractmethod
     def fit(
         self, pairs: SeenPairs, *, seed: int, device: str = "cpu", watch: Watch | None = None

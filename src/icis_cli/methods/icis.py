@@ -6,7 +6,7 @@ Classification", ICCV 2023. Prediction: ``w_u = D_W(E_A(a_u))``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -131,6 +131,23 @@ class Icis(Method):
 
     def settings(self) -> Mapping[str, Setting]:
         return self.recipe.settings()
+
+    @property
+    def cheap(self) -> bool:
+        return self.recipe.rows == "span" and self.recipe.stop_slope is None
+
+    def candidates(self) -> Sequence[Method]:
+        """Return the recipe with half, once and twice as much training."""
+        recipe = self.recipe
+        changes = [
+            replace(
+                recipe,
+                epochs=max(1, round(recipe.epochs * factor)),
+                min_steps=round(recipe.min_steps * factor),
+            )
+            for factor in (0.5, 2)
+        ]
+        return (self, *(replace(self, recipe=changed) for changed in changes))
 
     def fit(
         self, pairs: SeenPairs, *, seed: int, device: str = "cpu", watch: Watch | None = None

@@ -37,13 +37,17 @@ from icis_cli.methods.base import (
     number_of,
     rests_of,
 )
-from icis_cli.methods.kernels import DoubleArray, Kernel, KernelName
+from icis_cli.methods.kernels import KERNELS, DoubleArray, Kernel, KernelName
 
 Intercept = Literal["mean", "none"]
 
 #: Smaller penalties count as this one. Of two equal descriptors with different rows it gives the
 #: mean, without dual coefficients so large that float32 could no longer hold their differences.
 _LEAST = 1e-6
+
+#: What there is to choose from by held-out classes.
+_ETAS = (0.25, 0.5, 1.0, 2.0)
+_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,16 @@ class Ridge(Method):
             "penalty": self.penalty,
             "intercept": self.intercept,
         }
+
+    def candidates(self) -> Sequence[Method]:
+        grid = [Ridge("rbf", eta, p, self.intercept) for eta in _ETAS for p in _PENALTIES]
+        grid += [
+            Ridge(kernel, self.eta, p, self.intercept)
+            for kernel in KERNELS
+            if kernel != "rbf"
+            for p in _PENALTIES
+        ]
+        return (self, *(ridge for ridge in grid if ridge != self))
 
     def fit(
         self, pairs: SeenPairs, *, seed: int, device: str = "cpu", watch: Watch | None = None

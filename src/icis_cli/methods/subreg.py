@@ -58,6 +58,10 @@ class SubReg(Method):
         if not 0 <= self.weight < float("inf"):
             raise ValueError(f"weight {self.weight}: expected a number that is not negative")
 
+    @property
+    def cheap(self) -> bool:
+        return False
+
     def settings(self) -> Mapping[str, Setting]:
         return {**self.recipe.settings(), "weight": self.weight}
 

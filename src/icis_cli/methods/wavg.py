@@ -8,14 +8,14 @@ with weights of sum 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from icis_cli.arrays import FloatArray
-from icis_cli.methods.base import Predictor, Setting, number_of
+from icis_cli.methods.base import Method, Predictor, Setting, number_of
 from icis_cli.methods.combination import Combination, CombinedRows
 from icis_cli.methods.kernels import DoubleArray, squared_distances
 
@@ -52,6 +52,10 @@ class Wavg(Combination):
 
     def settings(self) -> Mapping[str, Setting]:
         return {"k": self.k, "eta": self.eta}
+
+    def candidates(self) -> Sequence[Method]:
+        grid = [Wavg(k, eta) for k in (3, 5, 10) for eta in (1.0, 5.0, 20.0)]
+        return (self, *(one for one in grid if one != self))
 
     def coefficients(self, descriptors: FloatArray, seen: FloatArray) -> DoubleArray:
         distances = np.sqrt(squared_distances(descriptors, seen))

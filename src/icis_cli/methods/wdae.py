@@ -192,6 +192,10 @@ class Wdae(Method):
     steps: int = 300
     lr: float = 1e-3
 
+    @property
+    def cheap(self) -> bool:
+        return False
+
     def settings(self) -> Mapping[str, Setting]:
         own = {"width": self.width, "noise": self.noise, "steps": self.steps, "lr": self.lr}
         graph = {f"{_PREFIX}{name}": value for name, value in own.items()}

@@ -1,0 +1,217 @@
+"""Calibration: what makes new rows and trained rows compete fairly, found without an image.
+
+A predicted row is shorter than a trained one and fits less well, so trained classes win almost
+every contest. Two things mend that:
+
+* *evening*: each new row's distance from the mean seen row is brought nearer to what is usual for
+  predicted rows: ``v' = v (r / |v|)^0.4``, with r the mean distance of held-out rows. Among
+  themselves, new classes whose row happened to come out short are then answered more often.
+* *an offset* gamma on the biases of all new rows. Held-out seen classes compete as new ones on
+  stand-ins for images (``validation.standins``), and gamma is what gives the best harmonic mean H
+  of both accuracies, relative to the best possible and averaged over a range of sizes that
+  stand-ins may have, since the true size cannot be told from weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from icis_cli.arrays import FloatArray
+from icis_cli.validation.fairness import Arena, Contest
+from icis_cli.validation.heldout import HeldOut, sample
+from icis_cli.validation.standins import SIZE, Response, stand_ins
+
+#: Exponent of the evening: 0 leaves rows as they are, 1 makes them all equally long.
+EVENING = 0.4
+
+#: The sizes that are tried, relative to the middle one, each a third larger than the one before.
+_SIZES = (0.6, 0.8, 1.0, 1.3, 1.7)
+#: Offsets tried, and how many new classes compete at most: more hardly change the best of them.
+_OFFSETS, _MOST_NEW = 1024, 5000
+#: Below this accuracy a classifier's logits are smaller, about as this power of it.
+_SOUND, _POWER = 0.65, 1.4
+
+_UNTRAINED = (
+    "the classifier's rows look like their random start: it has hardly been trained, and no offset "
+    "is added; give one as a number if you know it"
+)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Accuracies (0..1) that the stand-ins promise at one offset; rough, for orientation only."""
+
+    seen: float
+    unseen: float
+    harmonic: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is done to new rows.
+
+    Attributes:
+        kind: ``"auto"``, ``"fixed"`` or ``"none"``.
+        gamma: offset on the biases of the new rows, in logits.
+        evening: exponent of the evening; 0 for none.
+        reach: mean distance of held-out rows from the mean seen row; 0 without evening.
+        gamma_range: what gamma would be for the smallest and the largest size tried.
+        before, after: what to expect without and with it; None unless it was found.
+        warnings: where it may not hold.
+
+    """
+
+    kind: str
+    gamma: float
+    evening: float = 0.0
+    reach: float = 0.0
+    gamma_range: tuple[float, float] | None = None
+    before: Expected | None = None
+    after: Expected | None = None
+    warnings: tuple[str, ...] = ()
+
+    def even(self, rows: FloatArray, middle: FloatArray, width: int) -> FloatArray:
+        """Return rows (M, P) evened around the mean seen row ``middle`` (P,); see the module.
+
+        The distance is that of the D = ``width`` weights; the bias moves with them.
+        """
+        if not self.evening or not self.reach:
+            return rows
+        away = rows - middle
+        length = np.linalg.norm(away[:, :width], axis=1, keepdims=True)
+        ratio = np.divide(self.reach, length, out=np.ones_like(length), where=length > 0)
+        evened: FloatArray = middle + away * ratio ** np.float32(self.evening)
+        return evened
+
+    def apply(self, rows: FloatArray, middle: FloatArray, width: int) -> FloatArray:
+        """Return rows (M, P) evened and, where they have a bias, with the offset on it."""
+        evened = self.even(rows, middle, width)
+        if self.gamma and rows.shape[1] > width:
+            evened = evened.copy()
+            evened[:, width] += np.float32(self.gamma)
+        return evened
+
+
+NONE = Calibration("none", 0.0)
+
+
+def calibrate(
+    seen: FloatArray,
+    new: FloatArray,
+    held: HeldOut,
+    width: int,
+    *,
+    accuracy: float | None = None,
+) -> Calibration:
+    """Find evening and offset from weights alone.
+
+    Args:
+        seen: (K, P) rows of the head, K >= 3.
+        new: (U, P) predicted rows, U >= 1.
+        held: held-out predictions of the same method.
+        width: D; where P is larger, the last column is the bias.
+        accuracy: of the classifier on its own classes, 0..1, where it is known. Unknown, it is
+            taken to be right more often than not.
+
+    Returns:
+        ``gamma`` is found for heads without biases, too, though it cannot be applied there.
+
+    """
+    middle = seen.mean(axis=0)
+    lengths = np.linalg.norm((held.rows - middle)[:, :width], axis=1)
+    found = Calibration("auto", 0.0, EVENING, float(lengths.mean()))
+    images = stand_ins(seen, width)
+    if images is None or not found.reach:
+        return Calibration(
+            "auto", 0.0, warnings=("all rows are alike, so that no offset can be found",)
+        )
+    if _untrained(seen[:, :width]):
+        return Calibration(
+            "auto",
+            0.0,
+            EVENING,
+            found.reach,
+            warnings=(_UNTRAINED,),
+        )
+    evened = HeldOut(held.classes, held.fold, found.even(held.rows, middle, width))
+    competing = new[sample(len(new), _MOST_NEW)]
+    arena = Arena(
+        images.labels,
+        evened,
+        images.on(seen),
+        images.on(found.even(competing, middle, width)),
+        images.on(evened.rows),
+    )
+    centre = SIZE * _share(accuracy) * _beyond_biases(arena.seen, images.labels)
+    contests = [arena.contest(centre * size) for size in _SIZES]
+    margins = np.concatenate([part for c in contests for part in (c.seen_margin, c.unseen_margin)])
+    offsets = np.quantile(margins, np.linspace(0, 1, _OFFSETS)).astype(np.float64)
+    harmonics = [contest.harmonic(offsets) for contest in contests]
+    if not any(harmonic.max() > 0 for harmonic in harmonics):
+        return Calibration(
+            "auto",
+            0.0,
+            EVENING,
+            found.reach,
+            warnings=("no held-out class would be answered at any offset: none is added",),
+        )
+    relative = sum(harmonic / max(harmonic.max(), 1e-9) for harmonic in harmonics)
+    gamma = _middle_of_best(offsets, np.asarray(relative))
+    single = contests[_SIZES.index(1.0)]
+    return Calibration(
+        "auto",
+        gamma,
+        EVENING,
+        found.reach,
+        (_middle_of_best(offsets, harmonics[0]), _middle_of_best(offsets, harmonics[-1])),
+        _expected(single, 0.0),
+        _expected(single, gamma),
+    )
+
+
+def _share(accuracy: float | None) -> float:
+    """Return how large the logits of a classifier of this accuracy are, relative to sound ones."""
+    return 1.0 if accuracy is None else min(1.0, accuracy / _SOUND) ** _POWER
+
+
+def _untrained(weights: FloatArray) -> bool:
+    """Tell whether weights are still nearly the uniform numbers that PyTorch starts from.
+
+    Those lie within 1 / sqrt(D), with an excess kurtosis of -1.2; trained ones reach much further.
+    """
+    scaled = (weights - weights.mean()).astype(np.float64)
+    variance = float((scaled**2).mean())
+    if variance == 0:
+        return False
+    excess = float((scaled**4).mean()) / variance**2 - 3
+    return excess < -0.9 and float(np.abs(weights).max()) * np.sqrt(weights.shape[1]) < 2
+
+
+def _beyond_biases(seen: Response, labels: np.ndarray) -> float:
+    """Return a factor on the size so large that biases do not decide what is answered.
+
+    1 for heads trained by gradient descent, whose biases are small. A head that was computed
+    (discriminant analysis, class means) has biases as large as its logits.
+    """
+    free = (seen.mean.argmax(axis=1) == labels).mean()
+    factor = 1.0
+    while factor < 1e4:
+        right = (SIZE * factor * seen.mean + seen.bias).argmax(axis=1) == labels
+        if right.mean() >= 0.8 * free:
+            break
+        factor *= 1.25
+    return factor
+
+
+def _middle_of_best(offsets: np.ndarray, harmonic: np.ndarray) -> float:
+    """Return the middle of the offsets that are within half a percent of the best."""
+    best = np.flatnonzero(harmonic >= 0.995 * harmonic.max())
+    return float((offsets[best[0]] + offsets[best[-1]]) / 2)
+
+
+def _expected(contest: Contest, gamma: float) -> Expected:
+    at = np.array([gamma])
+    seen, unseen = contest.accuracies(at)
+    return Expected(float(seen[0]), float(unseen[0]), float(contest.harmonic(at)[0]))

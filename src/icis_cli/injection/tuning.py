@@ -1,0 +1,95 @@
+"""From predicted rows to the rows that are appended: calibrated, and with how sure each one is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from icis_cli.arrays import FloatArray
+from icis_cli.injection.calibration import NONE, Calibration, calibrate
+from icis_cli.methods.base import SeenPairs
+from icis_cli.methods.ridge import Ridge
+from icis_cli.validation.certainty import Certainty, assess
+from icis_cli.validation.heldout import HeldOut, affordable_folds, hold_out
+
+#: ``"auto"``: found from weights; ``"none"``: rows as predicted; a number: this offset alone.
+Wanted = Literal["auto", "none"] | float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """New rows, ready to be appended.
+
+    Attributes:
+        rows: (U, P) float32.
+        calibration: what was done to them; ``gamma`` is what an offset should be, also where the
+            rows have no bias to add it to.
+        certainty: how sure each row is; None where no seen class could be held out.
+
+    """
+
+    rows: FloatArray
+    calibration: Calibration
+    certainty: Certainty | None
+
+
+def tune(
+    pairs: SeenPairs,
+    predicted: FloatArray,
+    held: HeldOut | None,
+    width: int,
+    wanted: Wanted = "auto",
+    accuracy: float | None = None,
+) -> Tuned:
+    """Calibrate predicted rows and say how sure they are.
+
+    Args:
+        pairs: seen classes as the method got them, and the descriptors (U, d) of the new ones.
+        predicted: (U, P) rows of the new classes.
+        held: held-out predictions of the same method. Without them those of a ridge in closed form
+            take their place, brought to the length of the predicted rows.
+        width: D; where P is larger, the last column is the bias.
+        wanted: the calibration.
+        accuracy: of the classifier on its own classes, 0..1, where it is known.
+
+    """
+    if held is None:
+        held = _stand_in(pairs, predicted)
+    calibration = _calibration(pairs.rows, predicted, held, width, wanted, accuracy)
+    certainty = None
+    if held is not None:
+        certainty = assess(pairs.rows, pairs.descriptors, held, predicted, pairs.unseen, width)
+    rows = calibration.apply(predicted, pairs.rows.mean(axis=0), width)
+    return Tuned(rows, calibration, certainty)
+
+
+def _stand_in(pairs: SeenPairs, predicted: FloatArray) -> HeldOut | None:
+    folds = affordable_folds(len(pairs.rows))
+    if not folds:
+        return None
+    held = hold_out(Ridge(), pairs, folds)
+    middle = pairs.rows.mean(axis=0)
+    own = float(np.linalg.norm(predicted - middle, axis=1).mean())
+    theirs = float(np.linalg.norm(held.rows - middle, axis=1).mean())
+    ratio = np.float32(own / theirs if theirs > 0 else 1)
+    return replace(held, rows=middle + (held.rows - middle) * ratio)
+
+
+def _calibration(
+    seen: FloatArray,
+    predicted: FloatArray,
+    held: HeldOut | None,
+    width: int,
+    wanted: Wanted,
+    accuracy: float | None,
+) -> Calibration:
+    if wanted == "none" or wanted == 0:
+        return NONE
+    if wanted != "auto":
+        return Calibration("fixed", float(wanted))
+    if held is None:
+        few = f"with {len(seen)} seen classes no offset can be found: none is added"
+        return Calibration("auto", 0.0, warnings=(few,))
+    return calibrate(seen, predicted, held, width, accuracy=accuracy)

@@ -1,0 +1,72 @@
+"""Ensembles: the same method trained with several seeds, its rows averaged into one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from icis_cli.arrays import FloatArray
+from icis_cli.methods.base import Fitted, Method, Predictor, SeenPairs, Setting, Training, Watch
+
+_SEEDS = 2**32
+
+
+@dataclass(frozen=True)
+class MeanOf(Predictor):
+    """The mean of several predictors' rows; at least one."""
+
+    members: tuple[Predictor, ...]
+
+    def predict(self, descriptors: FloatArray) -> FloatArray:
+        total = self.members[0].predict(descriptors)
+        for member in self.members[1:]:
+            total = total + member.predict(descriptors)
+        return total / np.float32(len(self.members))
+
+    def tensors(self) -> Mapping[str, FloatArray]:
+        return {
+            f"{number}.{key}": value
+            for number, member in enumerate(self.members)
+            for key, value in member.tensors().items()
+        }
+
+    @classmethod
+    def restore(
+        cls, tensors: Mapping[str, FloatArray], settings: Mapping[str, Setting]
+    ) -> NoReturn:
+        raise NotImplementedError("registry.restore knows what the members are")
+
+
+def fit_ensemble(
+    method: Method,
+    pairs: SeenPairs,
+    members: int,
+    *,
+    seed: int,
+    device: str = "cpu",
+    watch: Watch | None = None,
+) -> Fitted:
+    """Fit a method ``members`` times, with seeds that no other ensemble of this size shares.
+
+    One member is the method itself, with the seed itself. The losses are those of all members,
+    one after the other.
+
+    Raises:
+        TrainingError: as in ``Method.fit``.
+        ValueError: no member.
+
+    """
+    if members < 1:
+        raise ValueError(f"{members} members, expected at least 1")
+    if members == 1:
+        return method.fit(pairs, seed=seed, device=device, watch=watch)
+    fitted = [
+        method.fit(pairs, seed=(seed * members + n) % _SEEDS, device=device, watch=watch)
+        for n in range(members)
+    ]
+    losses = tuple(loss for part in fitted for loss in part.training.losses)
+    stopped = f"{members} members, each: {fitted[0].training.stopped}"
+    return Fitted(MeanOf(tuple(part.predictor for part in fitted)), Training(losses, stopped))

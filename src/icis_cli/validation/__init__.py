@@ -1,0 +1,1 @@
+"""Validation without images: held-out seen classes, stand-ins for images, selection, certainty."""

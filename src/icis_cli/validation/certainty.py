@@ -1,0 +1,125 @@
+"""How sure a new class's row is, before any image of it has been seen.
+
+Two things about a predicted row say how well images of its class will be told from those of other
+new classes: how near it comes to some seen row (a class that resembles none gets a vague mixture),
+and how far it is from the mean row (a short row is an undecided one). Both are measured on held-out
+seen classes, whose true rows are known: their standard scores are added, and a line through the
+true cosines turns the sum into an expected cosine. ``docs/accuracy.md`` shows how well this ranks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icis_cli.arrays import FloatArray, IntArray, unit_rows
+from icis_cli.validation.heldout import HeldOut
+
+_BLOCK = 4096
+#: A class is unlike all seen ones if fewer than this share of seen classes is as far from the rest.
+_UNLIKE = 0.01
+_FEWEST = 12
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """An estimate for each of M new classes.
+
+    Attributes:
+        standing: (M,) share of held-out seen classes whose rows looked less sure, 0..1.
+        cosine: (M,) expected cosine of the row with the true one, around the mean row, -1..1.
+        nearest: (M,) the seen class (head row) with the most similar descriptor.
+        similarity: (M,) cosine of both descriptors.
+        unlike: (M,) whether its descriptor is less like any seen one than seen ones are like each
+            other (1 % of those are so as well); always False below 12 seen classes.
+
+    """
+
+    standing: FloatArray
+    cosine: FloatArray
+    nearest: IntArray
+    similarity: FloatArray
+    unlike: NDArray[np.bool_]
+
+
+def assess(
+    seen: FloatArray,
+    descriptors: FloatArray,
+    held: HeldOut,
+    new: FloatArray,
+    new_descriptors: FloatArray,
+    width: int,
+) -> Certainty:
+    """Estimate how good the rows of new classes are.
+
+    Args:
+        seen: (K, P) rows of the head.
+        descriptors: (K, d) of the seen classes, as the method got them.
+        held: held-out predictions of the same method.
+        new: (M, P) predicted rows, before calibration.
+        new_descriptors: (M, d).
+        width: D; where P is larger, the last column is the bias and does not count.
+
+    """
+    middle = seen[:, :width].mean(axis=0)
+    directions = unit_rows(seen[:, :width] - middle)
+    away = held.rows[:, :width] - middle
+    similar = unit_rows(away) @ directions.T
+    true = similar[np.arange(len(held.classes)), held.classes]
+    for fold in held.folds:  # a fold's own rows were not there when it was predicted
+        similar[np.ix_(fold, held.classes[fold])] = -1
+    signs = np.column_stack([similar.max(axis=1), _log_length(away)])
+    centre, spread = signs.mean(axis=0), signs.std(axis=0)
+    spread = np.where(spread > 0, spread, 1)
+    score = ((signs - centre) / spread).sum(axis=1)
+
+    new_signs = np.empty((len(new), 2))
+    nearest = np.empty(len(new), dtype=np.int64)
+    similarity = np.empty(len(new), dtype=np.float32)
+    unit = unit_rows(descriptors)
+    for start in range(0, len(new), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        away = new[part, :width] - middle
+        new_signs[part, 0] = (unit_rows(away) @ directions.T).max(axis=1)
+        new_signs[part, 1] = _log_length(away)
+        alike = unit_rows(new_descriptors[part]) @ unit.T
+        nearest[part] = alike.argmax(axis=1)
+        similarity[part] = alike.max(axis=1)
+    new_score = ((new_signs - centre) / spread).sum(axis=1)
+    standing = np.searchsorted(np.sort(score), new_score) / len(score)
+    return Certainty(
+        standing.astype(np.float32),
+        _expected(score, true, new_score).astype(np.float32),
+        nearest,
+        similarity,
+        _unlike(unit, similarity),
+    )
+
+
+def _log_length(away: FloatArray) -> NDArray[np.float64]:
+    length: NDArray[np.float64] = np.linalg.norm(away, axis=1).astype(np.float64)
+    return np.log(np.maximum(length, 1e-12))
+
+
+def _expected(
+    score: NDArray[np.float64], true: FloatArray, new: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the cosine to expect: a rising line, never beyond what held-out classes reached."""
+    centred = score - score.mean()
+    variance = float((centred**2).sum())
+    slope = max(0.0, float((centred * true).sum()) / variance) if variance else 0.0
+    line = float(true.mean()) + slope * (new - score.mean())
+    return np.clip(line, float(true.min()), float(true.max()))
+
+
+def _unlike(unit: FloatArray, similarity: FloatArray) -> NDArray[np.bool_]:
+    if len(unit) < _FEWEST:
+        return np.zeros(len(similarity), dtype=bool)
+    chosen = np.random.default_rng(0).permutation(len(unit))[:_BLOCK]
+    alike = unit[chosen] @ unit.T
+    alike[np.arange(len(chosen)), chosen] = -2
+    bound = float(np.quantile(alike.max(axis=1), _UNLIKE))
+    unlike: NDArray[np.bool_] = similarity < bound - 1e-6
+    return unlike
