@@ -175,7 +175,7 @@ def test_same_input_same_bytes(folder, world, how):
 def test_the_record_beside_and_inside(folder, world, how):
     path = save(full_state(world), folder, how)
     injector = injector_for(path, folder)
-    out = expand(open_checkpoint(path), injector, gamma=0.25).write(folder / f"new{path.suffix}")
+    out = expand(open_checkpoint(path), injector, calibration=0.25).write(folder / f"new{path.suffix}")
     text = out[0].read_text(encoding="utf-8")
     content = json.loads(text)
     assert text == json.dumps(content, sort_keys=True, ensure_ascii=False) + "\n"

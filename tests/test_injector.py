@@ -206,7 +206,7 @@ def test_calibration_moves_the_biases_of_new_rows_only(folder, gamma):
     injector = injector_for(folder / "model.pt", folder)
     checkpoint = open_checkpoint(folder / "model.pt")
     plain = load(expand(checkpoint, injector).write(folder / "plain.pt")[-1])
-    moved = load(expand(checkpoint, injector, gamma=gamma).write(folder / "moved.pt")[-1])
+    moved = load(expand(checkpoint, injector, calibration=gamma).write(folder / "moved.pt")[-1])
     assert bits(moved["fc.weight"]) == bits(plain["fc.weight"])
     assert bits(moved["fc.bias"][:40]) == bits(plain["fc.bias"][:40])
     assert bits(moved["fc.bias"][40:]) == bits(plain["fc.bias"][40:] + gamma)
@@ -216,7 +216,7 @@ def test_calibration_needs_a_bias(folder, world):
     torch.save(world.state(bias=False), folder / "model.pt")
     injector = injector_for(folder / "model.pt", folder)
     with pytest.raises(HeadError, match="has no bias, which an offset needs") as caught:
-        expand(open_checkpoint(folder / "model.pt"), injector, gamma=0.5)
+        expand(open_checkpoint(folder / "model.pt"), injector, calibration=0.5)
     assert caught.value.hint == "pass --calibration none"
     assert expand(open_checkpoint(folder / "model.pt"), injector).rows.shape == (6, 24)
 

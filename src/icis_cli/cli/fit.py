@@ -9,7 +9,7 @@ import typer
 
 from icis_cli.cli import options
 from icis_cli.cli.output import Output
-from icis_cli.cli.recipe_options import Batch, Epochs, Hidden, Inputs, Loss, Lr, Without, method_of
+from icis_cli.cli.recipe_options import Batch, Epochs, Hidden, Inputs, Loss, Lr, Without, methods_of
 from icis_cli.errors import UsageError
 from icis_cli.files import require_writable
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _CLASSES = "Which class is which"
 _TRAINING = "Training"
+_VALIDATION = "Validation by held-out seen classes"
 
 
 def fit(
@@ -76,7 +77,12 @@ def fit(
     head: options.HeadKey = None,
     method: Annotated[
         str,
-        typer.Option("--method", help="icis, mlp, nearest or mean.", rich_help_panel=_TRAINING),
+        typer.Option(
+            "--method",
+            help="icis, ridge, mlp, subreg, wdae, costa, wavg, smo, nearest, mean; or auto: icis "
+            "or ridge, whichever held-out classes favour.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = "icis",
     recipe: Annotated[
         str,
@@ -96,6 +102,38 @@ def fit(
             rich_help_panel=_TRAINING,
         ),
     ] = 0,
+    ensemble: Annotated[
+        int | None,
+        typer.Option(
+            "--ensemble",
+            metavar="N",
+            min=1,
+            max=100,
+            help="Train N times and average the rows: better by a point or two. Default: 1, or 3 "
+            "where auto takes icis.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    cv: Annotated[
+        int | None,
+        typer.Option(
+            "--cv",
+            metavar="FOLDS",
+            min=0,
+            help="Hold seen classes out in so many folds: tells how good the rows are, and how to "
+            "calibrate. Default: 5, or 0 where it takes minutes.",
+            rich_help_panel=_VALIDATION,
+        ),
+    ] = None,
+    select: Annotated[
+        bool,
+        typer.Option(
+            "--select",
+            help="Choose the method's settings by held-out classes. Another than the default is "
+            "taken only if it is clearly better.",
+            rich_help_panel=_VALIDATION,
+        ),
+    ] = False,
     device: options.Device = "auto",
     hidden: Hidden = None,
     epochs: Epochs = None,
@@ -115,7 +153,27 @@ def fit(
     Example: icis fit --weights resnet50.pt --attrs attributes.csv
     """
     output = Output.of("fit", json=json, quiet=quiet, no_progress=no_progress)
-    chosen = method_of(method, recipe, hidden, epochs, lr, batch, loss, inputs, without)
+    methods = methods_of(
+        method,
+        select=select,
+        recipe=recipe,
+        hidden=hidden,
+        epochs=epochs,
+        lr=lr,
+        batch=batch,
+        loss=loss,
+        inputs=inputs,
+        without=without,
+    )
+    if ensemble is not None and ensemble > 1 and not any(one.seeded for one in methods):
+        raise UsageError(
+            f"--ensemble {ensemble}: --method {method} gives the same rows whatever the seed",
+            "leave it out",
+        )
+    if cv == 1:
+        raise UsageError("--cv 1: expected 0 for none, or at least 2 folds")
+    if cv == 0 and len(methods) > 1:
+        raise UsageError("nothing can be chosen with --cv 0", "leave it out, or name one --method")
     if unseen_attrs and len(unseen_attrs) != len(attrs):
         raise UsageError(
             f"--attrs is given {len(attrs)} time(s), --unseen-attrs {len(unseen_attrs)}",
@@ -124,8 +182,13 @@ def fit(
     from icis_cli import align, find_head, open_checkpoint, read_views
     from icis_cli import fit as fit_injector
     from icis_cli.descriptors.views import require_different_files
+    from icis_cli.injection.choosing import choose
     from icis_cli.injection.record import find_record, side_file
+    from icis_cli.report.choices import choice_json, choice_report
     from icis_cli.report.understood import fit_summary, summary_json
+    from icis_cli.runtime import choose_device
+    from icis_cli.validation.heldout import judge
+    from icis_cli.validation.selection import AUTO_MEMBERS, CLEARLY
 
     require_different_files([*attrs, *(unseen_attrs or ())])
     lists = tuple(path for path in (classes, seen, unseen) if path is not None)
@@ -148,34 +211,48 @@ def fit(
         seen=options.lines_of(seen),
         unseen=options.lines_of(unseen),
     )
-    output.say(fit_summary(checkpoint, found, aligned, chosen, seed))
+    label = " or ".join(one.name for one in methods) if method == "auto" else method
+    output.say(fit_summary(checkpoint, found, aligned, methods[0], label, seed))
     output.note(aligned.notes)
     output.warn(aligned.warnings)
-    understood = summary_json(checkpoint, found, aligned, chosen, seed)
+    understood = summary_json(checkpoint, found, aligned, methods[0], label, seed)
     if dry_run:
         output.result(
             f"would write {out}", str(out), {"out": str(out), "dry_run": True, **understood}
         )
         return
-    with output.bar(f"fit {method}", "epochs") as bar:
+    device = choose_device(device) if any(one.seeded for one in methods) else "cpu"
+    with output.bar("hold out", "tried") as bar:
+        choice = choose(
+            found,
+            aligned,
+            methods,
+            folds=cv,
+            clearly=CLEARLY,
+            seed=seed,
+            device=device,
+            watch=None if bar is None else bar.show,
+        )
+    figures = None if choice.held is None else judge(found.rows, choice.held)
+    output.say(choice_report(choice, figures))
+    members = ensemble or (AUTO_MEMBERS if method == "auto" else 1)
+    with output.bar(f"fit {choice.method.name}", "epochs") as bar:
         injector = fit_injector(
             checkpoint,
             found,
             aligned,
-            chosen,
+            choice.method,
             seed=seed,
             device=device,
+            views=choice.views,
+            members=members if choice.method.seeded else 1,
+            folds=0,
+            held=choice.held,
             watch=None
             if bar is None
             else lambda step: bar.show(step.epoch, step.epochs, f"loss {step.loss:.4f}"),
         )
     injector.save(out, force=force)
-    training = {
-        "epochs": len(injector.losses),
-        "first_loss": injector.losses[0] if injector.losses else None,
-        "last_loss": injector.losses[-1] if injector.losses else None,
-        "stopped": injector.stopped,
-    }
     if injector.losses:
         output.say(
             f"{injector.stopped}; loss {injector.losses[0]:.4f} -> {injector.losses[-1]:.4f}"
@@ -183,16 +260,22 @@ def fit(
     output.result(
         f"wrote {out}: rows for {len(aligned.unseen_names)} new classes",
         str(out),
-        {"out": str(out), "dry_run": False, **understood, "training": training},
+        {
+            "out": str(out),
+            "dry_run": False,
+            **understood,
+            **choice_json(choice, figures),
+            "settings": dict(injector.settings),
+            "training": {
+                "epochs": len(injector.losses),
+                "first_loss": injector.losses[0] if injector.losses else None,
+                "last_loss": injector.losses[-1] if injector.losses else None,
+                "stopped": injector.stopped,
+            },
+        },
     )
-    output.say(
-        "next: icis inject"
-        + (
-            ""
-            if out.name == "injector.safetensors" and out.parent == Path()
-            else f" --injector {out}"
-        )
-    )
+    here = out.name == "injector.safetensors" and out.parent == Path()
+    output.say("next: icis inject" + ("" if here else f" --injector {out}"))
 
 
 def _guess(injected: int, rows: int) -> str:

@@ -15,6 +15,7 @@ from icis_cli.errors import UsageError
 if TYPE_CHECKING:
     from icis_cli.checkpoint.base import Checkpoint
     from icis_cli.injection.expansion import Expansion
+    from icis_cli.injection.tuning import Wanted
 
 #: No logit comes near; a larger offset would round the differences between new rows away.
 _TOO_LARGE = 1e4
@@ -59,11 +60,21 @@ def inject(
         str,
         typer.Option(
             "--calibration",
-            metavar="none|FLOAT",
-            help="Offset added to the new rows' biases, so that new classes are answered more "
-            "often. Trained classes win most contests without one.",
+            metavar="auto|none|FLOAT",
+            help="What makes new classes compete fairly with trained ones, which win most "
+            "contests otherwise. auto: found without images; a number: offset added to the biases "
+            "of the new rows.",
         ),
-    ] = "none",
+    ] = "auto",
+    expected_accuracy: Annotated[
+        float | None,
+        typer.Option(
+            "--expected-accuracy",
+            metavar="X",
+            help="How often the classifier is right on its own classes, 0 to 1: makes auto better "
+            "for classifiers that are right in less than two of three cases.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -88,7 +99,14 @@ def inject(
     Example: icis inject --out resnet50_plus.pt
     """
     output = Output.of("inject", json=json, quiet=quiet, no_progress=no_progress)
-    gamma = _gamma(calibration)
+    wanted = _wanted(calibration)
+    if expected_accuracy is not None:
+        if not 0 < expected_accuracy <= 1:
+            raise UsageError(
+                f"--expected-accuracy {expected_accuracy}: expected a fraction above 0 and up to 1"
+            )
+        if wanted != "auto":
+            raise UsageError("--expected-accuracy is for --calibration auto")
     from icis_cli import Injector, expand, open_checkpoint, read_views
     from icis_cli import remove as remove_rows
     from icis_cli.injection.expansion import check_outputs
@@ -96,7 +114,7 @@ def inject(
     if remove:
         if weights is None:
             raise UsageError("--remove needs --weights: the checkpoint to take rows off")
-        if attrs or unseen is not None or calibration != "none":
+        if attrs or unseen is not None or calibration != "auto":
             raise UsageError("--remove takes all injected rows off: leave out what to add")
         checkpoint = open_checkpoint(weights)
         output.note(checkpoint.notes)
@@ -114,22 +132,29 @@ def inject(
     table = read_views(attrs, classes) if attrs else None
     chosen = options.lines_of(unseen)
     expansion = expand(
-        checkpoint, loaded, table, unseen=None if chosen is None else tuple(chosen), gamma=gamma
+        checkpoint,
+        loaded,
+        table,
+        unseen=None if chosen is None else tuple(chosen),
+        calibration=wanted,
+        accuracy=expected_accuracy,
     )
     _finish(output, expansion, new, force=force, dry_run=dry_run)
 
 
-def _gamma(calibration: str) -> float:
-    """Return the offset that ``--calibration`` asks for."""
+def _wanted(calibration: str) -> Wanted:
+    """Return the calibration that was asked for."""
+    if calibration == "auto":
+        return "auto"
     if calibration == "none":
-        return 0.0
+        return "none"
     try:
         gamma = float(calibration)
     except ValueError:
         gamma = math.nan
     if not abs(gamma) < _TOO_LARGE:  # nan, too
         raise UsageError(
-            f"--calibration {calibration}: expected 'none' or a number below {_TOO_LARGE:g}"
+            f"--calibration {calibration}: expected 'auto', 'none' or a number below {_TOO_LARGE:g}"
         )
     return gamma
 
@@ -149,14 +174,25 @@ def _finish(
     dry_run: bool,
 ) -> None:
     """Write what was planned and print the result."""
+    from icis_cli.report.injections import (
+        calibration_line,
+        certainty_table,
+        injection_json,
+        unlike_warning,
+    )
+
     output.note((*expansion.notes, *expansion.losses(out)))
     output.warn(expansion.warnings)
     files = [str(path) for path in expansion.outputs(out)]
     before, after = len(expansion.head.weight), len(expansion.class_names)
-    gamma = expansion.record.rounds[-1].calibration if expansion.record is not None else None
     if not dry_run:
         expansion.write(out, force=force)
     verb = "would write" if dry_run else "wrote"
+    if expansion.record is not None:
+        output.say(calibration_line(expansion))
+        if expansion.certainty is not None:
+            output.say(certainty_table(expansion))
+            output.warn(unlike_warning(expansion))
     output.result(
         f"{verb} {out}: {expansion.head.key} with {before} -> {after} rows",
         str(out),
@@ -168,11 +204,6 @@ def _finish(
             "rows_before": before,
             "rows_after": after,
             "classes": list(expansion.class_names[before:]),
-            "calibration": gamma,
+            **injection_json(expansion),
         },
     )
-    if gamma == 0 and not dry_run:
-        output.say(
-            "no offset was added: trained classes will win most contests against the new ones. "
-            "icis eval shows the offset that suits labelled samples best; set it with --calibration"
-        )

@@ -70,7 +70,7 @@ def method_of(
     from icis_cli.methods.registry import METHODS
     from icis_cli.methods.spaces import INPUTS
 
-    kind = METHODS[_one_of("--method", name, METHODS)]
+    kind = METHODS[_one_of("--method", name, (*METHODS, "auto"))]
     chosen = RECIPES[_one_of("--recipe", recipe, RECIPES)]
     changes: dict[str, Any] = {
         field: value
@@ -85,8 +85,7 @@ def method_of(
         if value is not None
     }
     if not issubclass(kind, Icis):
-        if changes or without or recipe != "default":
-            raise UsageError(f"--method {name} has no recipe to change", "leave these options out")
+        _without_recipe(name, recipe, changes, without)
         return kind()
     if lr is not None and not 0 < lr < float("inf"):
         raise UsageError(f"--lr {lr}: expected a positive number")
@@ -100,6 +99,36 @@ def method_of(
         elif part in terms:
             terms.remove(part)
     return kind(replace(chosen, terms=tuple(terms), **changes))
+
+
+def methods_of(name: str, *, select: bool, recipe: str = "default", **changes: Any) -> list[Any]:
+    """Return the methods to choose from, the default first.
+
+    Args:
+        name: of a method, or ``"auto"``.
+        select: whether hyper-parameters are chosen, too.
+        recipe: see :func:`method_of`.
+        **changes: the other arguments of :func:`method_of`.
+
+    Raises:
+        UsageError: as :func:`method_of`, or a recipe for ``auto``.
+
+    """
+    from icis_cli.validation.selection import AUTO
+
+    if name == "auto":
+        _without_recipe(name, recipe, changes, changes.get("without"))
+        methods = list(AUTO)
+    else:
+        methods = [method_of(name, recipe, **changes)]
+    if not select:
+        return methods
+    return methods + [one for m in methods for one in m.candidates() if one not in methods]
+
+
+def _without_recipe(name: str, recipe: str, changes: Mapping[str, Any], without: Any) -> None:
+    if recipe != "default" or without or any(value is not None for value in changes.values()):
+        raise UsageError(f"--method {name} has no recipe to change", "leave these options out")
 
 
 def _one_of(option: str, value: str, choices: Mapping[str, Any] | tuple[str, ...]) -> str:

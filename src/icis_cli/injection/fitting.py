@@ -82,7 +82,7 @@ def fit(
     """
     views = views or ViewSpace.equal(tuple(view.width for view in classes.views))
     pairs = seen_pairs(head, classes, views)
-    device = choose_device(device)
+    device = choose_device(device) if method.seeded else "cpu"  # torch takes seconds to import
     if folds is None:
         folds = default_folds(method, len(pairs.rows))
     if held is None and folds:

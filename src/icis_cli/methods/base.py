@@ -149,6 +149,11 @@ class Method(ABC):
         """Whether holding seen classes out takes seconds, so that it is done unasked."""
         return True
 
+    @property
+    def seeded(self) -> bool:
+        """Whether the seed matters; closed forms always give the same rows."""
+        return False
+
     def candidates(self) -> Sequence[Method]:
         """Return variants to choose from by held-out classes, this one first."""
         return (self,)

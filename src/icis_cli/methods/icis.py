@@ -133,6 +133,10 @@ class Icis(Method):
         return self.recipe.settings()
 
     @property
+    def seeded(self) -> bool:
+        return True
+
+    @property
     def cheap(self) -> bool:
         return self.recipe.rows == "span" and self.recipe.stop_slope is None
 

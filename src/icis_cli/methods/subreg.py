@@ -59,6 +59,10 @@ class SubReg(Method):
             raise ValueError(f"weight {self.weight}: expected a number that is not negative")
 
     @property
+    def seeded(self) -> bool:
+        return True
+
+    @property
     def cheap(self) -> bool:
         return False
 

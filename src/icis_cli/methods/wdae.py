@@ -193,6 +193,10 @@ class Wdae(Method):
     lr: float = 1e-3
 
     @property
+    def seeded(self) -> bool:
+        return True
+
+    @property
     def cheap(self) -> bool:
         return False
 

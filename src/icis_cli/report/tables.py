@@ -23,7 +23,8 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}" if math.isfinite(value) else "-"
 
 
-def _table(title: str, *columns: str) -> Table:
+def new_table(title: str, *columns: str) -> Table:
+    """Return an empty table whose first column is text and whose others are numbers."""
     from rich import box
     from rich.table import Table
 
@@ -44,7 +45,7 @@ def evaluation_report(evaluation: Evaluation) -> Group:
 
 
 def _figures(evaluation: Evaluation) -> Table:
-    table = _table(
+    table = new_table(
         f"accuracy on {evaluation.samples} samples, mean over classes (%)", "", "top-1", "top-5"
     )
     e = evaluation
@@ -71,7 +72,7 @@ def _weakest(classes: Sequence[ClassResult]) -> Table:
     unseen = sorted((c for c in classes if c.kind == "unseen"), key=lambda c: (c.own_top1, c.name))
     shown = unseen[:_MOST_CLASSES]
     title = f"weakest {len(shown)} of {len(unseen)} new classes (%)"
-    table = _table(title, "class", "samples", "among new", "among all")
+    table = new_table(title, "class", "samples", "among new", "among all")
     for c in shown:
         table.add_row(Text(printable(c.name)), str(c.samples), percent(c.own_top1), percent(c.top1))
     return table
@@ -80,7 +81,7 @@ def _weakest(classes: Sequence[ClassResult]) -> Table:
 def _confusions(evaluation: Evaluation) -> Table:
     from rich.text import Text
 
-    table = _table("most frequent wrong answers", "class", "answered", "times", "share %")
+    table = new_table("most frequent wrong answers", "class", "answered", "times", "share %")
     for c in evaluation.confusions[:_MOST_CONFUSIONS]:
         table.add_row(
             Text(printable(c.true)), Text(printable(c.answer)), str(c.count), percent(c.share)
@@ -91,7 +92,7 @@ def _confusions(evaluation: Evaluation) -> Table:
 def comparison_table(comparisons: Sequence[NamedComparison]) -> Table:
     """Return a table of rows compared with true rows."""
     count = comparisons[0].figures.classes
-    table = _table(
+    table = new_table(
         f"{count} new rows compared with the true rows of these classes",
         "rows",
         "cosine",

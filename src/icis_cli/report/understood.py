@@ -33,7 +33,12 @@ def views_of(classes: AlignedClasses) -> list[tuple[tuple[Path, ...], int]]:
 
 
 def fit_summary(
-    checkpoint: Checkpoint, head: Head, classes: AlignedClasses, method: Method, seed: int
+    checkpoint: Checkpoint,
+    head: Head,
+    classes: AlignedClasses,
+    method: Method,
+    label: str,
+    seed: int,
 ) -> Table:
     """Return a small table for people."""
     from rich.table import Table
@@ -57,7 +62,7 @@ def fit_summary(
             for row, line, name in examples(classes)
         ),
         ("new", f"{len(classes.unseen_names)} classes: {_some(classes.unseen_names)}"),
-        ("method", f"{method.name}{_recipe(method)}, seed {seed}"),
+        ("method", f"{label}{_recipe(method)}, seed {seed}"),
     ]
     for label, text in rows:
         table.add_row(label, Text(printable(text)))
@@ -74,7 +79,12 @@ def _recipe(method: Method) -> str:
 
 
 def summary_json(
-    checkpoint: Checkpoint, head: Head, classes: AlignedClasses, method: Method, seed: int
+    checkpoint: Checkpoint,
+    head: Head,
+    classes: AlignedClasses,
+    method: Method,
+    label: str,
+    seed: int,
 ) -> dict[str, Any]:
     """Return the same as JSON-ready values."""
     return {
@@ -104,7 +114,7 @@ def summary_json(
             ],
         },
         "new_classes": list(classes.unseen_names),
-        "method": method.name,
+        "method": label,
         "settings": dict(method.settings()),
         "seed": seed,
         "notes": list(classes.notes),

@@ -111,7 +111,8 @@ def _expected(
     variance = float((centred**2).sum())
     slope = max(0.0, float((centred * true).sum()) / variance) if variance else 0.0
     line = float(true.mean()) + slope * (new - score.mean())
-    return np.clip(line, float(true.min()), float(true.max()))
+    expected: NDArray[np.float64] = np.clip(line, float(true.min()), float(true.max()))
+    return expected
 
 
 def _unlike(unit: FloatArray, similarity: FloatArray) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,13 @@ from icis_cli.validation.heldout import FOLDS, HeldOut, hold_out
 from icis_cli.validation.standins import SIZE, StandIns, stand_ins
 
 #: Standard errors by which another setting must beat the default one.
-_CLEARLY = 3.0
+CLEARLY = 3.0
 
 #: What ``--method auto`` chooses from.
 AUTO: tuple[Method, ...] = (Icis(), Ridge())
+
+#: How many networks are averaged where ``auto`` takes networks.
+AUTO_MEMBERS = 3
 
 #: Told about each candidate: its number, how many there are, and what it is.
 SelectionWatch = Callable[[int, int, str], None]
@@ -66,6 +70,13 @@ class Selection:
     candidates: tuple[Candidate, ...]
     held: HeldOut
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what was tried as JSON-ready values."""
+        return {
+            "chosen": self.candidates[self.chosen].label,
+            "candidates": [dict(vars(candidate)) for candidate in self.candidates],
+        }
+
 
 def select_method(
     methods: Sequence[Method],
@@ -73,7 +84,7 @@ def select_method(
     width: int,
     folds: int = FOLDS,
     *,
-    clearly: float = _CLEARLY,
+    clearly: float = CLEARLY,
     seed: int = 0,
     device: str = "cpu",
     watch: SelectionWatch | None = None,
@@ -133,7 +144,7 @@ def select_views(
         return lambda: hold_out(Ridge(), entered, folds)
 
     labels = [" : ".join(f"{weight:g}" for weight in space.weights) for space in spaces]
-    return _select(labels, [holding(space) for space in spaces], images, _CLEARLY)
+    return _select(labels, [holding(space) for space in spaces], images, CLEARLY)
 
 
 def view_spaces(widths: Sequence[int]) -> tuple[ViewSpace, ...]:

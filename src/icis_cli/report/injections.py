@@ -1,0 +1,116 @@
+"""What ``icis inject`` did to new rows: the calibration, and how sure each row is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from icis_cli.errors import printable
+from icis_cli.injection.expansion import Expansion
+from icis_cli.report.tables import new_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_MOST = 5
+
+
+def calibration_line(expansion: Expansion) -> str:
+    """Return in one line what the calibration is."""
+    found = expansion.calibration
+    if found.kind == "none":
+        return (
+            "calibration: none; trained classes will win most contests against the new ones "
+            "(--calibration auto)"
+        )
+    if found.kind == "fixed":
+        return f"calibration: {found.gamma:+.3g} on the biases of the new rows, as asked for"
+    told = f"calibration: {found.gamma:+.3g} on the biases of the new rows, found without images"
+    if found.gamma_range is not None:
+        low, high = found.gamma_range
+        told += f" ({low:.3g} to {high:.3g} by how confident the classifier is)"
+    return told
+
+
+def certainty_table(expansion: Expansion) -> Table:
+    """Return a table of the new classes whose rows are least sure."""
+    from rich.text import Text
+
+    certainty = expansion.certainty
+    if certainty is None:
+        raise ValueError("no class was held out")
+    count = len(certainty.standing)
+    order = np.argsort(certainty.standing, kind="stable")[:_MOST]
+    table = new_table(
+        f"least sure {len(order)} of {count} new rows",
+        "class",
+        "surer than",
+        "cosine",
+        "described like",
+    )
+    table.caption = (
+        "surer than so many % of held-out seen classes; cosine to expect with the true row"
+    )
+    names = expansion.class_names
+    first = len(names) - count
+    for n in order:
+        table.add_row(
+            Text(printable(names[first + n])),
+            f"{100 * certainty.standing[n]:.0f} %",
+            f"{certainty.cosine[n]:.2f}",
+            Text(printable(names[certainty.nearest[n]])),
+        )
+    return table
+
+
+def unlike_warning(expansion: Expansion) -> list[str]:
+    """Return a warning that names new classes unlike anything seen, if there are any."""
+    certainty = expansion.certainty
+    if certainty is None or not certainty.unlike.any():
+        return []
+    first = len(expansion.class_names) - len(certainty.unlike)
+    odd = [expansion.class_names[first + n] for n in np.flatnonzero(certainty.unlike)]
+    shown = ", ".join(odd[:_MOST]) + (", ..." if len(odd) > _MOST else "")
+    text = (
+        f"{len(odd)} of {len(certainty.unlike)} new classes are unlike any class that the "
+        f"classifier knows, and their rows little more than a guess: {shown}"
+    )
+    return [text]
+
+
+def injection_json(expansion: Expansion) -> dict[str, Any]:
+    """Return calibration and certainty as JSON-ready values."""
+    if expansion.record is None:
+        return {"calibration": None, "certainty": None}
+    found = expansion.calibration
+    applied = expansion.record.rounds[-1].calibration
+    content: dict[str, Any] = {
+        "calibration": {
+            "kind": found.kind,
+            "offset": applied,
+            "wanted_offset": found.gamma,
+            "evening": found.evening,
+            "offset_range": None if found.gamma_range is None else list(found.gamma_range),
+            "expected": None if found.after is None else dict(vars(found.after)),
+            "expected_without": None if found.before is None else dict(vars(found.before)),
+            "warnings": list(found.warnings),
+        },
+        "certainty": None,
+    }
+    certainty = expansion.certainty
+    if certainty is not None:
+        names = expansion.class_names
+        first = len(names) - len(certainty.standing)
+        content["certainty"] = [
+            {
+                "class": names[first + n],
+                "standing": round(float(certainty.standing[n]), 4),
+                "expected_cosine": round(float(certainty.cosine[n]), 4),
+                "most_similar_seen": names[certainty.nearest[n]],
+                "similarity": round(float(certainty.similarity[n]), 4),
+                "unlike_seen": bool(certainty.unlike[n]),
+            }
+            for n in range(len(certainty.standing))
+        ]
+    return content
