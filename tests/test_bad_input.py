@@ -215,7 +215,21 @@ USAGE = {
     "recipe": (f"{ICIS} --recipe x", "--recipe x: expected one of"),
     "recipe of a control": (f"{GOOD} --epochs 3", "--method nearest has no recipe"),
     "lr": (f"{ICIS} --lr nan", "--lr nan: expected a positive number"),
-    "calibration": ("inject --calibration some", "--calibration some: expected 'none' or a number"),
+    "calibration": (
+        "inject --calibration some", "--calibration some: expected 'auto', 'none' or a number"
+    ),
+    "accuracy of none": (
+        "inject --expected-accuracy 0.5 --calibration none",
+        "--expected-accuracy is for --calibration auto",
+    ),
+    "accuracy in per cent": (
+        "inject --expected-accuracy 76", "--expected-accuracy 76.0: expected a fraction"
+    ),
+    "accuracy nan": ("inject --expected-accuracy nan", "--expected-accuracy nan: expected"),
+    "accuracy 0": ("inject --expected-accuracy 0", "--expected-accuracy 0.0: expected"),
+    "folds": (f"{GOOD} --cv 1", "--cv 1: expected 0 for none, or at least 2 folds"),
+    "ensemble": (f"{GOOD} --ensemble 3", "--ensemble 3: --method nearest gives the same rows"),
+    "choice without folds": (f"{ICIS} --method auto --cv 0", "nothing can be chosen with --cv 0"),
     "calibration nan": ("inject --calibration nan", "--calibration nan: expected"),
     "calibration huge": ("inject --calibration 1e40", "--calibration 1e40: expected"),
     "device": (f"{GOOD} --device tpu", "--device tpu: expected one of auto, cpu, cuda"),
@@ -271,6 +285,34 @@ def test_bad_data(here, capsys, case):
 def test_bad_usage(here, capsys, case):
     command, expected = USAGE[case]
     assert expected in told(here, command, 2, capsys)
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "expected"),
+    [
+        (RANDOM[:40], "--cv 41", "40 seen classes cannot be held out in 41 folds - pass --cv 5"),
+        (RANDOM[:4], "--cv 5", "4 seen classes cannot be held out in 5 folds - pass --cv 4"),
+        (RANDOM[:2], "--cv 2", "2 seen classes cannot be held out in 2 folds - pass --cv 0"),
+        (RANDOM[:2], "--method auto", "nothing can be chosen without holding seen classes out"),
+        (RANDOM[:2], "--method auto --cv 2", "2 seen classes cannot be held out in 2 folds"),
+        (np.ones((40, 8)), "--method auto", "all rows of the head are alike: nothing can be"),
+        (np.ones((40, 8)), "--method ridge --select", "all rows of the head are alike: nothing"),
+    ],
+)
+def test_too_little_to_hold_out_or_choose_by(here, capsys, rows, options, expected):
+    """What was understood has been told by then; the error is still one line, the last one."""
+    torch.save({"fc.weight": torch.from_numpy(rows.astype(np.float32))}, "bad.pt")
+    before = snapshot(here)
+    command = [*BAD.split(), *options.split()]
+    assert run(command) == 1
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1].startswith("icis: error: ")
+    assert expected in err.splitlines()[-1]
+    assert err.count("icis: error: ") == 1
+    assert "fault of icis" not in err
+    assert run([*command, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "TrainingError"
+    assert snapshot(here) == before
 
 
 def test_names_never_reach_the_terminal_raw(here, world, capsys):

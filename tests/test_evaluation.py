@@ -25,7 +25,7 @@ def injected(folder, world):
     head = icis.find_head(checkpoint)
     classes = icis.align(head.rows, icis.read_descriptors(folder / "attrs.csv"))
     injector = icis.fit(checkpoint, head, classes)
-    icis.expand(checkpoint, injector).write(folder / "new.pt")
+    icis.expand(checkpoint, injector, calibration="none").write(folder / "new.pt")
     return icis.open_checkpoint(folder / "new.pt"), injector
 
 

@@ -92,7 +92,7 @@ def injector_for(path: Path, folder: Path, descriptors: str = "attrs.csv") -> In
 
 
 def plan(path: Path, folder: Path) -> Expansion:
-    return expand(open_checkpoint(path), injector_for(path, folder))
+    return expand(open_checkpoint(path), injector_for(path, folder), calibration="none")
 
 
 def bits(tensor: torch.Tensor) -> tuple[torch.dtype, tuple[int, ...], bytes]:
@@ -123,7 +123,7 @@ def test_everything_old_is_kept_bit_by_bit(folder, world, how, dtype, bias):
     path = save(state, folder, how)
     before = path.read_bytes()
     injector = injector_for(path, folder)
-    expansion = expand(open_checkpoint(path), injector)
+    expansion = expand(open_checkpoint(path), injector, calibration="none")
     out = expansion.write(folder / f"new{path.suffix}")[-1]
     new, old = load(out), load(path)
 
@@ -175,7 +175,9 @@ def test_same_input_same_bytes(folder, world, how):
 def test_the_record_beside_and_inside(folder, world, how):
     path = save(full_state(world), folder, how)
     injector = injector_for(path, folder)
-    out = expand(open_checkpoint(path), injector, calibration=0.25).write(folder / f"new{path.suffix}")
+    out = expand(open_checkpoint(path), injector, calibration=0.25).write(
+        folder / f"new{path.suffix}"
+    )
     text = out[0].read_text(encoding="utf-8")
     content = json.loads(text)
     assert text == json.dumps(content, sort_keys=True, ensure_ascii=False) + "\n"
@@ -201,7 +203,7 @@ def test_twice_and_back(folder, world, how):
     injector = injector_for(path, folder)
     first = expand(open_checkpoint(path), injector).write(folder / f"first{path.suffix}")[-1]
     table = read_descriptors(second_table(folder, world))
-    expansion = expand(open_checkpoint(first), injector, table)
+    expansion = expand(open_checkpoint(first), injector, table, calibration="none")
     second = expansion.write(folder / f"second{path.suffix}")[-1]
 
     record = find_record(open_checkpoint(second))

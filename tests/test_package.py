@@ -13,11 +13,15 @@ from icis_cli import runtime
 from icis_cli.errors import InstallationError
 
 PUBLIC = [
-    "DEFAULT", "PAPER", "AlignedClasses", "Checkpoint", "Descriptors", "Evaluation", "Expansion",
-    "Features", "Head", "IcisError", "Icis", "Injector", "KnownHead", "Mean", "Mlp", "Nearest",
-    "Recipe", "RowComparison", "ViewSpace", "align", "compare_rows", "evaluate_features",
-    "evaluate_images", "expand", "find_head", "find_images", "fit", "join_views", "known_head",
-    "open_checkpoint", "read_descriptors", "read_features", "read_lines", "read_views", "remove",
+    "DEFAULT", "PAPER", "AlignedClasses", "Benchmark", "Calibration", "Certainty", "Checkpoint",
+    "Comparison", "Costa", "Descriptors", "Evaluation", "Expansion", "Features", "Head",
+    "HeldOut", "HeldOutFigures", "Icis", "IcisError", "Injector", "KnownHead", "Mean", "Mlp",
+    "Nearest", "Problem", "Recipe", "Ridge", "RowComparison", "Selection", "Smo", "SubReg",
+    "Terms", "ViewSpace", "Wavg", "Wdae", "Xlsa17", "align", "benchmark", "calibrate", "compare",
+    "compare_rows", "evaluate_features", "evaluate_images", "expand", "find_head", "find_images",
+    "fit", "hold_out", "join_views", "judge", "known_head", "open_checkpoint", "problem_of",
+    "read_descriptors", "read_features", "read_lines", "read_views", "read_xlsa17", "remove",
+    "select_method", "select_views", "tune",
 ]  # fmt: skip
 
 
@@ -42,6 +46,7 @@ def test_the_installed_version_is_the_packages_own():
         "from icis_cli import open_checkpoint, find_head, read_descriptors, align, expand",
         "from icis_cli import Injector",
         "from icis_cli import Icis, Nearest, evaluate_features, known_head",
+        "from icis_cli import Ridge, benchmark, compare, problem_of, read_xlsa17",
     ],
 )
 def test_torch_is_not_imported_before_it_is_needed(statement):

@@ -49,7 +49,7 @@ def test_the_commands_give_the_figures_of_the_api(cub, tmp_path):
     )  # fmt: skip
     assert fit.code == 0, fit.err
     assert "head row 0 = descriptor row" in fit.err
-    inject = icis("inject", "--quiet", cwd=tmp_path)
+    inject = icis("inject", "--quiet", "--calibration", "none", cwd=tmp_path)
     assert inject.out == "head.injected.pt\n"
     done = icis(
         "eval", "--weights", "head.injected.pt", "--features", "test.npz", "--json", cwd=tmp_path
@@ -104,4 +104,6 @@ def test_imagenet_rows_taken_out_and_put_back_answer_real_photographs(tmp_path):
     found = json.loads(done.out)
     assert found["zsl"]["top1"] > 0.40
     assert found["gzsl"]["ausuc"] > 0.31
-    assert found["gzsl"]["seen"] > 0.85
+    gzsl = found["gzsl"]
+    assert gzsl["harmonic"] > 0.45
+    assert gzsl["harmonic"] > 0.9 * gzsl["best_harmonic"]

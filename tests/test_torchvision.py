@@ -147,7 +147,7 @@ def test_a_new_checkpoint_loads_strictly_and_answers(tmp_path, attributes, name,
     head = find_head(checkpoint)
     classes = align(head.rows, read_descriptors(attributes))
     injector = fit(checkpoint, head, classes, Icis(replace(DEFAULT, hidden=16, epochs=2)))
-    expand(checkpoint, injector).write(out)
+    expand(checkpoint, injector, calibration="none").write(out)
 
     wider = build(name, SEEN + UNSEEN)
     state = load_file(out) if to == ".safetensors" else torch.load(out, weights_only=True)

@@ -247,9 +247,10 @@ def test_fit_and_inject_with_two_views(here, world, capsys):
         for part in (slice(0, 40), slice(40, 46))
     ]
     nearest = (entered[1] @ entered[0].T).argmax(axis=1)
-    assert run(["inject", "--out", "one.pt"]) == 0
+    none = ["--calibration", "none"]
+    assert run(["inject", "--out", "one.pt", *none]) == 0
     np.testing.assert_array_equal(injected("one.pt"), world.rows[nearest, :-1])
-    assert run(["inject", *BOTH, "--out", "two.pt"]) == 0
+    assert run(["inject", *BOTH, "--out", "two.pt", *none]) == 0
     np.testing.assert_array_equal(injected("one.pt"), injected("two.pt"))
     first, second = (
         json.loads(Path(f"{name}.pt.icis.json").read_text()) for name in ("one", "two")
@@ -430,7 +431,7 @@ def test_the_comparison_with_true_rows_takes_views_too(here, world, capsys):
     whole = replace(world, seen=46).state()
     torch.save(whole, "whole.pt")
     assert run([*FIT, *BOTH]) == 0
-    assert run(["inject", "--out", "new.pt"]) == 0
+    assert run(["inject", "--out", "new.pt", "--calibration", "none"]) == 0
     capsys.readouterr()
     evaluate = ["eval", "--weights", "new.pt", "--reference", "whole.pt", "--json"]
     evaluate += ["--reference-classes", "names.txt", "--injector", "injector.safetensors"]

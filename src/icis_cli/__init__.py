@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from icis_cli.checkpoint.base import Checkpoint
     from icis_cli.checkpoint.head import Head, find_head
     from icis_cli.checkpoint.registry import open_checkpoint
+    from icis_cli.comparison.benchmark import Benchmark, benchmark
+    from icis_cli.comparison.compare import Terms, compare
+    from icis_cli.comparison.problem import Problem, problem_of
+    from icis_cli.comparison.result import Comparison
     from icis_cli.descriptors.alignment import AlignedClasses, align
     from icis_cli.descriptors.base import Descriptors
     from icis_cli.descriptors.registry import read_descriptors, read_lines, read_views
@@ -32,17 +36,33 @@ if TYPE_CHECKING:
     from icis_cli.evaluation.known import KnownHead, known_head
     from icis_cli.evaluation.result import Evaluation
     from icis_cli.evaluation.rows import RowComparison, compare_rows
+    from icis_cli.injection.calibration import Calibration, calibrate
     from icis_cli.injection.expansion import Expansion, expand, remove
     from icis_cli.injection.fitting import fit
     from icis_cli.injection.injector import Injector
+    from icis_cli.injection.tuning import tune
     from icis_cli.methods.controls import Mean, Nearest
+    from icis_cli.methods.costa import Costa
     from icis_cli.methods.icis import Icis, Mlp
     from icis_cli.methods.recipes import DEFAULT, PAPER, Recipe
+    from icis_cli.methods.ridge import Ridge
+    from icis_cli.methods.smo import Smo
+    from icis_cli.methods.subreg import SubReg
+    from icis_cli.methods.wavg import Wavg
+    from icis_cli.methods.wdae import Wdae
+    from icis_cli.protocol.xlsa17 import Xlsa17, read_xlsa17
+    from icis_cli.validation.certainty import Certainty
+    from icis_cli.validation.heldout import HeldOut, HeldOutFigures, hold_out, judge
+    from icis_cli.validation.selection import Selection, select_method, select_views
 
 _HOMES = {
     "checkpoint.base": ("Checkpoint",),
     "checkpoint.head": ("Head", "find_head"),
     "checkpoint.registry": ("open_checkpoint",),
+    "comparison.benchmark": ("Benchmark", "benchmark"),
+    "comparison.compare": ("Terms", "compare"),
+    "comparison.problem": ("Problem", "problem_of"),
+    "comparison.result": ("Comparison",),
     "descriptors.alignment": ("AlignedClasses", "align"),
     "descriptors.base": ("Descriptors",),
     "descriptors.registry": ("read_descriptors", "read_lines", "read_views"),
@@ -54,12 +74,24 @@ _HOMES = {
     "evaluation.known": ("KnownHead", "known_head"),
     "evaluation.result": ("Evaluation",),
     "evaluation.rows": ("RowComparison", "compare_rows"),
+    "injection.calibration": ("Calibration", "calibrate"),
     "injection.expansion": ("Expansion", "expand", "remove"),
     "injection.fitting": ("fit",),
     "injection.injector": ("Injector",),
+    "injection.tuning": ("tune",),
     "methods.controls": ("Mean", "Nearest"),
+    "methods.costa": ("Costa",),
     "methods.icis": ("Icis", "Mlp"),
     "methods.recipes": ("DEFAULT", "PAPER", "Recipe"),
+    "methods.ridge": ("Ridge",),
+    "methods.smo": ("Smo",),
+    "methods.subreg": ("SubReg",),
+    "methods.wavg": ("Wavg",),
+    "methods.wdae": ("Wdae",),
+    "protocol.xlsa17": ("Xlsa17", "read_xlsa17"),
+    "validation.certainty": ("Certainty",),
+    "validation.heldout": ("HeldOut", "HeldOutFigures", "hold_out", "judge"),
+    "validation.selection": ("Selection", "select_method", "select_views"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -67,12 +99,19 @@ __all__ = [
     "DEFAULT",
     "PAPER",
     "AlignedClasses",
+    "Benchmark",
+    "Calibration",
+    "Certainty",
     "Checkpoint",
+    "Comparison",
+    "Costa",
     "Descriptors",
     "Evaluation",
     "Expansion",
     "Features",
     "Head",
+    "HeldOut",
+    "HeldOutFigures",
     "Icis",
     "IcisError",
     "Injector",
@@ -80,10 +119,22 @@ __all__ = [
     "Mean",
     "Mlp",
     "Nearest",
+    "Problem",
     "Recipe",
+    "Ridge",
     "RowComparison",
+    "Selection",
+    "Smo",
+    "SubReg",
+    "Terms",
     "ViewSpace",
+    "Wavg",
+    "Wdae",
+    "Xlsa17",
     "align",
+    "benchmark",
+    "calibrate",
+    "compare",
     "compare_rows",
     "evaluate_features",
     "evaluate_images",
@@ -91,14 +142,21 @@ __all__ = [
     "find_head",
     "find_images",
     "fit",
+    "hold_out",
     "join_views",
+    "judge",
     "known_head",
     "open_checkpoint",
+    "problem_of",
     "read_descriptors",
     "read_features",
     "read_lines",
     "read_views",
+    "read_xlsa17",
     "remove",
+    "select_method",
+    "select_views",
+    "tune",
 ]
 
 

@@ -22,25 +22,31 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def require_writable(path: Path, *, force: bool, inputs: tuple[Path, ...] = ()) -> None:
+def require_writable(
+    path: Path, *, force: bool, inputs: tuple[Path, ...] = (), option: str = "--out"
+) -> None:
     """Refuse an output that is one of the inputs, that exists (without ``force``), or cannot be.
+
+    ``option`` is the one that names it, for the way out.
 
     Raises:
         OutputError: with the way out.
     """
     for source in inputs:
         if path.exists() and source.exists() and path.samefile(source):
-            raise OutputError(path, "the output is the input itself", "choose another --out")
+            raise OutputError(path, "the output is the input itself", f"choose another {option}")
     if path.is_dir():
-        raise OutputError(path, "is a folder, expected a file name", "choose another --out")
+        raise OutputError(path, "is a folder, expected a file name", f"choose another {option}")
     if path.exists() and not path.is_file():
         raise OutputError(
-            path, "is a device or a pipe, expected a file name", "choose another --out"
+            path, "is a device or a pipe, expected a file name", f"choose another {option}"
         )
     if not path.parent.is_dir():
         raise OutputError(path, "its folder does not exist", f"mkdir -p {path.parent}")
     if os.path.lexists(path) and not force:
-        raise OutputError(path, "exists already", "pass --force to replace it, or another --out")
+        raise OutputError(
+            path, "exists already", f"pass --force to replace it, or another {option}"
+        )
 
 
 @contextlib.contextmanager

@@ -3,77 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from icis_cli.cli import class_options as given
 from icis_cli.cli import options
 from icis_cli.cli.output import Output
 from icis_cli.cli.recipe_options import Batch, Epochs, Hidden, Inputs, Loss, Lr, Without, methods_of
 from icis_cli.errors import UsageError
 from icis_cli.files import require_writable
 
-if TYPE_CHECKING:
-    from icis_cli.descriptors.base import Descriptors
-
-_CLASSES = "Which class is which"
 _TRAINING = "Training"
 _VALIDATION = "Validation by held-out seen classes"
 
 
 def fit(
-    weights: Annotated[
-        Path, typer.Option("--weights", metavar="CKPT", help="The classifier: .pt, .safetensors.")
-    ],
-    attrs: Annotated[
-        list[Path],
-        typer.Option(
-            "--attrs",
-            metavar="DESC",
-            help="One descriptor per class: .npy, .npz, .csv, .tsv, .json, .mat. Given several "
-            "times: several views of the same classes, side by side.",
-        ),
-    ],
-    unseen_attrs: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--unseen-attrs",
-            metavar="DESC",
-            help="The new classes in a file of their own; --attrs then holds the seen ones. "
-            "As often as --attrs, in the same order.",
-        ),
-    ] = None,
+    weights: given.Weights,
+    attrs: given.Attrs,
+    unseen_attrs: given.UnseenAttrs = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="The injector to write.")
     ] = Path("injector.safetensors"),
-    classes: Annotated[
-        Path | None,
-        typer.Option(
-            "--classes",
-            metavar="FILE",
-            help="Names of the rows of every --attrs file that has none; one a line.",
-            rich_help_panel=_CLASSES,
-        ),
-    ] = None,
-    seen: Annotated[
-        Path | None,
-        typer.Option(
-            "--seen",
-            metavar="FILE",
-            help="Names or 0-based descriptor row numbers of the classifier's classes, one a "
-            "line, in its order. Default: by name if the checkpoint has names, else the first K.",
-            rich_help_panel=_CLASSES,
-        ),
-    ] = None,
-    unseen: Annotated[
-        Path | None,
-        typer.Option(
-            "--unseen",
-            metavar="FILE",
-            help="Names or row numbers of the classes to add. Default: all others.",
-            rich_help_panel=_CLASSES,
-        ),
-    ] = None,
+    classes: given.Classes = None,
+    seen: given.Seen = None,
+    unseen: given.Unseen = None,
     head: options.HeadKey = None,
     method: Annotated[
         str,
@@ -174,47 +128,24 @@ def fit(
         raise UsageError("--cv 1: expected 0 for none, or at least 2 folds")
     if cv == 0 and len(methods) > 1:
         raise UsageError("nothing can be chosen with --cv 0", "leave it out, or name one --method")
-    if unseen_attrs and len(unseen_attrs) != len(attrs):
-        raise UsageError(
-            f"--attrs is given {len(attrs)} time(s), --unseen-attrs {len(unseen_attrs)}",
-            "describe the new classes by the same views: as many files, in the same order",
-        )
-    from icis_cli import align, find_head, open_checkpoint, read_views
     from icis_cli import fit as fit_injector
-    from icis_cli.descriptors.views import require_different_files
     from icis_cli.injection.choosing import choose
-    from icis_cli.injection.record import find_record, side_file
+    from icis_cli.injection.record import side_file
     from icis_cli.report.choices import choice_json, choice_report
     from icis_cli.report.understood import fit_summary, summary_json
     from icis_cli.runtime import choose_device
-    from icis_cli.validation.heldout import judge
+    from icis_cli.validation.heldout import fold_numbers, judge
     from icis_cli.validation.selection import AUTO_MEMBERS, CLEARLY
 
-    require_different_files([*attrs, *(unseen_attrs or ())])
-    lists = tuple(path for path in (classes, seen, unseen) if path is not None)
-    sources = (weights, side_file(weights), *attrs, *(unseen_attrs or ()), *lists)
-    require_writable(out, force=force, inputs=sources)
-    checkpoint = open_checkpoint(weights)
-    output.note(checkpoint.notes)
-    found = find_head(checkpoint, head)
-    record = find_record(checkpoint)
-    if record is not None:
-        injected = len(record.class_names) - record.seen
-        output.warn([_guess(injected, len(record.class_names))])
-    descriptors = read_views(attrs, classes)
-    new: Descriptors | None = read_views(unseen_attrs) if unseen_attrs else None
-    aligned = align(
-        found.rows,
-        descriptors,
-        new,
-        head_names=checkpoint.labels.class_names if record is None else record.class_names,
-        seen=options.lines_of(seen),
-        unseen=options.lines_of(unseen),
-    )
+    files = given.ClassFiles(attrs, unseen_attrs, classes, seen, unseen)
+    files.check()
+    require_writable(out, force=force, inputs=(weights, side_file(weights), *files.paths))
+    known = given.understand(output, weights, files, head)
+    checkpoint, found, aligned = known.checkpoint, known.head, known.classes
+    if cv:
+        fold_numbers(len(found.rows), cv)  # too many folds are refused before anything is trained
     label = " or ".join(one.name for one in methods) if method == "auto" else method
     output.say(fit_summary(checkpoint, found, aligned, methods[0], label, seed))
-    output.note(aligned.notes)
-    output.warn(aligned.warnings)
     understood = summary_json(checkpoint, found, aligned, methods[0], label, seed)
     if dry_run:
         output.result(
@@ -222,6 +153,7 @@ def fit(
         )
         return
     device = choose_device(device) if any(one.seeded for one in methods) else "cpu"
+    members = ensemble or (AUTO_MEMBERS if method == "auto" else 1)
     with output.bar("hold out", "tried") as bar:
         choice = choose(
             found,
@@ -229,13 +161,13 @@ def fit(
             methods,
             folds=cv,
             clearly=CLEARLY,
+            members=members,
             seed=seed,
             device=device,
             watch=None if bar is None else bar.show,
         )
     figures = None if choice.held is None else judge(found.rows, choice.held)
     output.say(choice_report(choice, figures))
-    members = ensemble or (AUTO_MEMBERS if method == "auto" else 1)
     with output.bar(f"fit {choice.method.name}", "epochs") as bar:
         injector = fit_injector(
             checkpoint,
@@ -276,10 +208,3 @@ def fit(
     )
     here = out.name == "injector.safetensors" and out.parent == Path()
     output.say("next: icis inject" + ("" if here else f" --injector {out}"))
-
-
-def _guess(injected: int, rows: int) -> str:
-    return (
-        f"{injected} of the {rows} rows were injected, not trained: what is learned from them is a "
-        "guess about a guess; better fit on the original checkpoint and inject into this one"
-    )

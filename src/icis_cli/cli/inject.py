@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +14,6 @@ from icis_cli.errors import UsageError
 if TYPE_CHECKING:
     from icis_cli.checkpoint.base import Checkpoint
     from icis_cli.injection.expansion import Expansion
-    from icis_cli.injection.tuning import Wanted
-
-#: No logit comes near; a larger offset would round the differences between new rows away.
-_TOO_LARGE = 1e4
 
 
 def inject(
@@ -99,14 +94,7 @@ def inject(
     Example: icis inject --out resnet50_plus.pt
     """
     output = Output.of("inject", json=json, quiet=quiet, no_progress=no_progress)
-    wanted = _wanted(calibration)
-    if expected_accuracy is not None:
-        if not 0 < expected_accuracy <= 1:
-            raise UsageError(
-                f"--expected-accuracy {expected_accuracy}: expected a fraction above 0 and up to 1"
-            )
-        if wanted != "auto":
-            raise UsageError("--expected-accuracy is for --calibration auto")
+    wanted = options.calibration_of(calibration, expected_accuracy)
     from icis_cli import Injector, expand, open_checkpoint, read_views
     from icis_cli import remove as remove_rows
     from icis_cli.injection.expansion import check_outputs
@@ -140,23 +128,6 @@ def inject(
         accuracy=expected_accuracy,
     )
     _finish(output, expansion, new, force=force, dry_run=dry_run)
-
-
-def _wanted(calibration: str) -> Wanted:
-    """Return the calibration that was asked for."""
-    if calibration == "auto":
-        return "auto"
-    if calibration == "none":
-        return "none"
-    try:
-        gamma = float(calibration)
-    except ValueError:
-        gamma = math.nan
-    if not abs(gamma) < _TOO_LARGE:  # nan, too
-        raise UsageError(
-            f"--calibration {calibration}: expected 'auto', 'none' or a number below {_TOO_LARGE:g}"
-        )
-    return gamma
 
 
 def _beside(checkpoint: Checkpoint, what: str) -> Path:

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from icis_cli import __version__
-from icis_cli.cli import demo, evaluate, fit, inject
+from icis_cli.cli import benchmark, compare, demo, evaluate, fit, inject
 from icis_cli.cli.output import print_error
 from icis_cli.errors import IcisError, QualityGateError, UsageError
 
@@ -27,6 +27,8 @@ app = typer.Typer(
 app.command("fit")(fit.fit)
 app.command("inject")(inject.inject)
 app.command("eval")(evaluate.evaluate)
+app.command("compare")(compare.compare)
+app.command("benchmark")(benchmark.benchmark)
 app.command("demo")(demo.demo)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from icis_cli.errors import UsageError
 from icis_cli.runtime import require_device
+
+if TYPE_CHECKING:
+    from icis_cli.injection.tuning import Wanted
 
 _HOW = "What is printed"
 
@@ -48,6 +53,9 @@ Device = Annotated[
 #: What every random number generator takes.
 LARGEST_SEED = 2**32 - 1
 
+#: No logit comes near; a larger offset would round the differences between new rows away.
+_TOO_LARGE = 1e4
+
 
 def lines_of(path: Path | None) -> list[str] | None:
     """Read a list file, if there is one."""
@@ -56,3 +64,32 @@ def lines_of(path: Path | None) -> list[str] | None:
     from icis_cli.descriptors.registry import read_lines
 
     return read_lines(path)
+
+
+def calibration_of(calibration: str, accuracy: float | None) -> Wanted:
+    """Return what ``--calibration`` asks for; checks ``--expected-accuracy``, too.
+
+    Raises:
+        UsageError: no calibration, or an accuracy beyond 0..1 or without ``auto``.
+
+    """
+    if accuracy is not None:
+        if not 0 < accuracy <= 1:
+            raise UsageError(
+                f"--expected-accuracy {accuracy}: expected a fraction above 0 and up to 1"
+            )
+        if calibration != "auto":
+            raise UsageError("--expected-accuracy is for --calibration auto")
+    if calibration == "auto":
+        return "auto"
+    if calibration == "none":
+        return "none"
+    try:
+        gamma = float(calibration)
+    except ValueError:
+        gamma = math.nan
+    if not abs(gamma) < _TOO_LARGE:  # nan, too
+        raise UsageError(
+            f"--calibration {calibration}: expected 'auto', 'none' or a number below {_TOO_LARGE:g}"
+        )
+    return gamma

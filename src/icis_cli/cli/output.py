@@ -58,12 +58,17 @@ class Output:
         for text in warnings:
             _line(f"warning: {printable(text)}")
 
-    def result(self, human: RenderableType, quiet: str, data: Mapping[str, Any]) -> None:
-        """Print the result (stdout) in the form that was asked for."""
+    def result(
+        self,
+        human: RenderableType | tuple[str, ...],
+        quiet: str | tuple[str, ...],
+        data: Mapping[str, Any],
+    ) -> None:
+        """Print the result (stdout) in the form that was asked for; a tuple holds lines."""
         if self.mode == "json":
             print_json({"schema_version": SCHEMA_VERSION, "command": self.command, **data})
         elif self.mode == "quiet":
-            print(printable(quiet))
+            _show(quiet, sys.stdout)
         else:
             _show(human, sys.stdout)
 
@@ -104,10 +109,11 @@ class ProgressBar:
         self.progress.update(self.task, completed=done, total=total, detail=detail)
 
 
-def _show(what: RenderableType, stream: TextIO) -> None:
+def _show(what: RenderableType | tuple[str, ...], stream: TextIO) -> None:
     """Print plain text as one line, whatever it holds (names are no markup), else a table."""
-    if isinstance(what, str):
-        print(printable(what), file=stream)
+    if isinstance(what, str | tuple):
+        for line in (what,) if isinstance(what, str) else what:
+            print(printable(line), file=stream)
     else:
         _console(stream).print(what)
 

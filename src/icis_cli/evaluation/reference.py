@@ -55,14 +55,15 @@ def compare_with_reference(
             + ("no names for them" if names is None else f"{len(names)} names are given"),
             "list the names of its rows, one a line, and pass --reference-classes",
         )
-    rows = known.head.rows
-    if head.rows.shape[1] != rows.shape[1]:
+    # Weights only: calibration adds an offset to the biases of new rows.
+    rows = known.head.weight
+    if head.weight.shape[1] != rows.shape[1]:
         raise HeadError(
-            f"{reference.path}: its rows have {head.rows.shape[1]} numbers, expected "
+            f"{reference.path}: its head takes {head.weight.shape[1]} inputs, expected "
             f"{rows.shape[1]}"
         )
     new = known.names[known.seen_classes :]
-    true = head.rows[list(match_names(new, names, str(reference.path)).rows)]
+    true = head.weight[list(match_names(new, names, str(reference.path)).rows)]
     seen = rows[: known.seen_classes]
     found = [NamedComparison("injected", compare_rows(rows[known.seen_classes :], true, seen))]
     if injector is not None and injector.unseen_names == new:

@@ -57,7 +57,8 @@ class Calibration:
         gamma: offset on the biases of the new rows, in logits.
         evening: exponent of the evening; 0 for none.
         reach: mean distance of held-out rows from the mean seen row; 0 without evening.
-        gamma_range: what gamma would be for the smallest and the largest size tried.
+        gamma_range: from what gamma would be for the smallest size tried to that for the largest,
+            wide enough to hold gamma itself.
         before, after: what to expect without and with it; None unless it was found.
         warnings: where it may not hold.
 
@@ -159,13 +160,14 @@ def calibrate(
         )
     relative = sum(harmonic / max(harmonic.max(), 1e-9) for harmonic in harmonics)
     gamma = _middle_of_best(offsets, np.asarray(relative))
+    ends = [_middle_of_best(offsets, harmonic) for harmonic in (harmonics[0], harmonics[-1])]
     single = contests[_SIZES.index(1.0)]
     return Calibration(
         "auto",
         gamma,
         EVENING,
         found.reach,
-        (_middle_of_best(offsets, harmonics[0]), _middle_of_best(offsets, harmonics[-1])),
+        (min(gamma, *ends), max(gamma, *ends)),
         _expected(single, 0.0),
         _expected(single, gamma),
     )
@@ -179,14 +181,15 @@ def _share(accuracy: float | None) -> float:
 def _untrained(weights: FloatArray) -> bool:
     """Tell whether weights are still nearly the uniform numbers that PyTorch starts from.
 
-    Those lie within 1 / sqrt(D), with an excess kurtosis of -1.2; trained ones reach much further.
+    Those fill 1 / sqrt(D), with an excess kurtosis of -1.2; trained ones reach much further, or
+    less far where features are large.
     """
     scaled = (weights - weights.mean()).astype(np.float64)
     variance = float((scaled**2).mean())
     if variance == 0:
         return False
     excess = float((scaled**4).mean()) / variance**2 - 3
-    return excess < -0.9 and float(np.abs(weights).max()) * np.sqrt(weights.shape[1]) < 2
+    return excess < -0.9 and 0.8 < float(np.abs(weights).max()) * np.sqrt(weights.shape[1]) < 2
 
 
 def _beyond_biases(seen: Response, labels: np.ndarray) -> float:

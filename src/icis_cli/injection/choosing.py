@@ -48,6 +48,7 @@ def choose(
     *,
     folds: int | None = None,
     clearly: float,
+    members: int = 1,
     seed: int = 0,
     device: str = "cpu",
     watch: SelectionWatch | None = None,
@@ -60,6 +61,7 @@ def choose(
         methods: to choose from, the default first; one is no choice, but is held out as well.
         folds: None for as many as are cheap for the first method; 0 for none.
         clearly: by how many standard errors another than the first must be better.
+        members: of ensembles, where a method depends on its seed.
         seed: of the methods.
         device: ``"cpu"`` or ``"cuda"``.
         watch: told about each method.
@@ -82,10 +84,20 @@ def choose(
     views, weights = _views(head, classes, width, folds)
     pairs = seen_pairs(head, classes, views)
     if len(methods) == 1:
-        held = hold_out(methods[0], pairs, folds, seed=seed, device=device) if folds else None
+        if not folds:
+            return Choice(methods[0], views, None, None, weights)
+        held = hold_out(methods[0], pairs, folds, members=members, seed=seed, device=device)
         return Choice(methods[0], views, held, None, weights)
     selection = select_method(
-        methods, pairs, width, folds, clearly=clearly, seed=seed, device=device, watch=watch
+        methods,
+        pairs,
+        width,
+        folds,
+        clearly=clearly,
+        members=members,
+        seed=seed,
+        device=device,
+        watch=watch,
     )
     return Choice(methods[selection.chosen], views, selection.held, selection, weights)
 

@@ -169,6 +169,12 @@ def expand(
             "the record belongs to another file: remove the .icis.json beside it",
         )
     _check_belongs(checkpoint, head, injector, record)
+    if injector.held is not None and injector.held.rows.shape[1] != head.rows.shape[1]:
+        raise InjectorError(
+            checkpoint.path,
+            "its rows have another width than those that the injector held out",
+            "run icis fit again with these weights",
+        )
     if not isinstance(calibration, str) and calibration and head.bias is None:
         raise HeadError(
             f"{checkpoint.path}: the head {head.key!r} has no bias, which an offset needs",
@@ -328,10 +334,12 @@ def _standing(certainty: Certainty | None) -> tuple[float, ...]:
 
 
 def _finite(rows: FloatArray, classes: NewClasses) -> FloatArray:
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(rows, axis=1)  # infinite above 1e19: nothing could be computed
+    bad = np.flatnonzero(~np.isfinite(lengths))
     if len(bad):
         raise TrainingError(
-            f"the predicted row of {classes.names[bad[0]]!r} is not finite",
+            f"the predicted row of {classes.names[bad[0]]!r} is not finite or far too long",
             "its descriptor may be far out of the range of the seen ones",
         )
     return rows

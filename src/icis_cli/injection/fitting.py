@@ -67,7 +67,7 @@ def fit(
         views: how several views are weighed; None weighs them alike, and leaves one as it is.
         members: of an ensemble; each is trained with a seed of its own, and their rows averaged.
         folds: in which seen classes are held out, for figures, calibration and certainty; 0 for
-            none, None for as many as are cheap. Refits are single ones, without ensemble.
+            none, None for as many as are cheap.
         held: held-out rows that a selection has made already; ``folds`` then do not matter.
         watch: told about every epoch.
 
@@ -86,7 +86,7 @@ def fit(
     if folds is None:
         folds = default_folds(method, len(pairs.rows))
     if held is None and folds:
-        held = hold_out(method, pairs, folds, seed=seed, device=device)
+        held = hold_out(method, pairs, folds, members=members, seed=seed, device=device)
     fitted = fit_ensemble(method, pairs, members, seed=seed, device=device, watch=watch)
     return Injector(
         method=method.name,

@@ -229,6 +229,10 @@ def _held(tensors: Mapping[str, Any]) -> HeldOut | None:
         return None
     held = HeldOut(*(tensors[f"heldout.{part}"] for part in ("classes", "fold", "rows")))
     count = len(tensors["descriptors.seen"])
+    if held.rows.ndim != 2 or held.classes.ndim != 1 or held.fold.ndim != 1:
+        raise ValueError("the held-out rows are no matrix with a class and a fold for each row")
+    if len(np.unique(held.fold)) < 2 or len(np.unique(held.classes)) < len(held.classes):
+        raise ValueError("the held-out classes are in fewer than two folds, or occur twice")
     if held.classes.dtype != np.int64 or not ((held.classes >= 0) & (held.classes < count)).all():
         raise ValueError("the held-out classes are no rows of the head")
     return held

@@ -40,6 +40,11 @@ class MeanOf(Predictor):
         raise NotImplementedError("registry.restore knows what the members are")
 
 
+def member_seeds(seed: int, members: int) -> tuple[int, ...]:
+    """Return the seeds of an ensemble, which no other of this size has; one keeps its own."""
+    return tuple((seed * members + number) % _SEEDS for number in range(members))
+
+
 def fit_ensemble(
     method: Method,
     pairs: SeenPairs,
@@ -49,10 +54,9 @@ def fit_ensemble(
     device: str = "cpu",
     watch: Watch | None = None,
 ) -> Fitted:
-    """Fit a method ``members`` times, with seeds that no other ensemble of this size shares.
+    """Fit a method ``members`` times, with the seeds of :func:`member_seeds`.
 
-    One member is the method itself, with the seed itself. The losses are those of all members,
-    one after the other.
+    The losses are those of all members, one after the other.
 
     Raises:
         TrainingError: as in ``Method.fit``.
@@ -64,8 +68,8 @@ def fit_ensemble(
     if members == 1:
         return method.fit(pairs, seed=seed, device=device, watch=watch)
     fitted = [
-        method.fit(pairs, seed=(seed * members + n) % _SEEDS, device=device, watch=watch)
-        for n in range(members)
+        method.fit(pairs, seed=own, device=device, watch=watch)
+        for own in member_seeds(seed, members)
     ]
     losses = tuple(loss for part in fitted for loss in part.training.losses)
     stopped = f"{members} members, each: {fitted[0].training.stopped}"

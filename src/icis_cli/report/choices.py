@@ -19,7 +19,7 @@ def choice_report(choice: Choice, figures: HeldOutFigures | None) -> Table:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
+    table.add_column(style="bold", no_wrap=True, min_width=11)  # as in what was understood
     table.add_column()
     for name, selection in (("views", choice.weights), ("chosen", choice.methods)):
         if selection is not None:

@@ -26,7 +26,10 @@ def calibration_line(expansion: Expansion) -> str:
         )
     if found.kind == "fixed":
         return f"calibration: {found.gamma:+.3g} on the biases of the new rows, as asked for"
-    told = f"calibration: {found.gamma:+.3g} on the biases of the new rows, found without images"
+    where = "on the biases of the new rows"
+    if expansion.head.bias is None:
+        where = "on the logits of the new classes is wanted, but there is no bias to add it to"
+    told = f"calibration: {found.gamma:+.3g} {where}, found without images"
     if found.gamma_range is not None:
         low, high = found.gamma_range
         told += f" ({low:.3g} to {high:.3g} by how confident the classifier is)"
@@ -93,7 +96,7 @@ def injection_json(expansion: Expansion) -> dict[str, Any]:
             "evening": found.evening,
             "offset_range": None if found.gamma_range is None else list(found.gamma_range),
             "expected": None if found.after is None else dict(vars(found.after)),
-            "expected_without": None if found.before is None else dict(vars(found.before)),
+            "expected_without_offset": None if found.before is None else dict(vars(found.before)),
             "warnings": list(found.warnings),
         },
         "certainty": None,

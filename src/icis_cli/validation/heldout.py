@@ -13,6 +13,7 @@ import numpy as np
 from icis_cli.arrays import FloatArray, IntArray, unit_rows
 from icis_cli.errors import TrainingError
 from icis_cli.methods.base import Method, SeenPairs, Watch
+from icis_cli.methods.ensemble import member_seeds
 
 #: How many folds where nobody says otherwise.
 FOLDS = 5
@@ -63,8 +64,11 @@ def fold_numbers(classes: int, folds: int, seed: int = 0) -> IntArray:
 
 
 def affordable_folds(classes: int) -> int:
-    """Return how many folds suit so many seen classes; 0 where there are too few to hold out."""
-    return min(FOLDS, classes) if classes >= 3 else 0
+    """Return how many folds suit so many seen classes; 0 where there are too few to hold out.
+
+    In a fold of one class nothing can be confused, so small heads get fewer folds.
+    """
+    return max(2, min(FOLDS, classes // 2)) if classes >= 3 else 0
 
 
 def hold_out(
@@ -72,6 +76,7 @@ def hold_out(
     pairs: SeenPairs,
     folds: int = FOLDS,
     *,
+    members: int = 1,
     seed: int = 0,
     device: str = "cpu",
     watch: Watch | None = None,
@@ -82,6 +87,7 @@ def hold_out(
         method: its ``held_out`` decides whether that takes refits.
         pairs: what there is to learn from. Above 2000 seen classes a random 2000 stand for all.
         folds: 2 to K.
+        members: of an ensemble, where the method depends on its seed; their rows are averaged.
         seed: of the method. The folds themselves are always the same.
         device: see ``Method.fit``.
         watch: told about every epoch.
@@ -94,8 +100,11 @@ def hold_out(
     number = fold_numbers(len(chosen), folds)
     parts = [np.flatnonzero(number == n) for n in range(folds)]
     known = SeenPairs(pairs.descriptors[chosen], pairs.rows[chosen], pairs.unseen)
-    rows = method.held_out(known, parts, seed=seed, device=device, watch=watch)
-    return HeldOut(chosen, number, rows)
+    seeds = member_seeds(seed, members if method.seeded else 1)
+    rows = np.zeros(known.rows.shape, dtype=np.float32)
+    for own in seeds:
+        rows += method.held_out(known, parts, seed=own, device=device, watch=watch)
+    return HeldOut(chosen, number, rows / np.float32(len(seeds)))
 
 
 def sample(classes: int, most: int = _MOST_CLASSES) -> IntArray:

@@ -85,6 +85,7 @@ def select_method(
     folds: int = FOLDS,
     *,
     clearly: float = CLEARLY,
+    members: int = 1,
     seed: int = 0,
     device: str = "cpu",
     watch: SelectionWatch | None = None,
@@ -97,6 +98,7 @@ def select_method(
         width: D; where rows have more columns, the last is the bias.
         folds: of seen classes, see ``hold_out``.
         clearly: by how many standard errors another than the default must be better.
+        members: of ensembles, see ``hold_out``.
         seed: of the methods.
         device: see ``Method.fit``.
         watch: told about each method before it is tried.
@@ -114,7 +116,7 @@ def select_method(
         def held() -> HeldOut:
             if watch is not None:
                 watch(number, len(methods), describe(method))
-            return hold_out(method, pairs, folds, seed=seed, device=device)
+            return hold_out(method, pairs, folds, members=members, seed=seed, device=device)
 
         return held
 

@@ -1,0 +1,103 @@
+"""``icis compare``: several methods and seeds over one checkpoint and its descriptors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from icis_cli.cli import class_options as given
+from icis_cli.cli import comparison_options as run
+from icis_cli.cli import options
+from icis_cli.cli.output import Output
+from icis_cli.errors import UsageError
+from icis_cli.files import require_writable
+
+
+def compare(
+    weights: given.Weights,
+    attrs: given.Attrs,
+    unseen_attrs: given.UnseenAttrs = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            "--features",
+            metavar="F.npz",
+            help="Test samples: features (N, D), inputs of the final layer; labels (N,), class "
+            "names or descriptor row numbers. Without: held-out classes alone.",
+        ),
+    ] = None,
+    classes: given.Classes = None,
+    seen: given.Seen = None,
+    unseen: given.Unseen = None,
+    head: options.HeadKey = None,
+    method: run.Methods = None,
+    seeds: run.Seeds = "0",
+    calibration: run.Calibration = "auto",
+    expected_accuracy: run.ExpectedAccuracy = None,
+    ensemble: run.Ensemble = None,
+    cv: run.Cv = None,
+    device: options.Device = "auto",
+    csv: run.Csv = None,
+    force: options.Force = False,
+    markdown: run.Markdown = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
+) -> None:
+    """Compare methods on your own classifier: fit, calibrate and evaluate each, seed by seed.
+
+    Example: icis compare --weights resnet50.pt --attrs attributes.csv --features test.npz
+    """
+    output = Output.of("compare", json=json, quiet=quiet, no_progress=no_progress)
+    chosen = run.seeds_of(seeds)
+    contenders = None if method is None else run.contenders_of(method)
+    terms = run.terms_of(calibration, expected_accuracy, ensemble, cv, device)
+    if features is None and contenders and "conse" in contenders:
+        raise UsageError("--method conse needs --features: it predicts no rows to compare")
+    from icis_cli import compare as compare_methods
+    from icis_cli import problem_of, read_features
+    from icis_cli.report.comparisons import comparison_report, markdown_lines, quiet_lines
+
+    files = given.ClassFiles(attrs, unseen_attrs, classes, seen, unseen)
+    files.check()
+    if csv is not None:
+        inputs = (weights, *files.paths, *(() if features is None else (features,)))
+        require_writable(csv, force=force, inputs=inputs, option="--csv")
+    understood = given.understand(output, weights, files, head)
+    found, aligned = understood.head, understood.classes
+    count, width = found.weight.shape
+    output.say(
+        f"head {found.key}: {count} classes of {width} inputs; {len(aligned.unseen_names)} new "
+        f"classes; {aligned.how}"
+    )
+    samples = None if features is None else read_features(features)
+    problem = problem_of(found, aligned, samples)
+    if len(problem.views.weights) > 1:
+        shares = " : ".join(f"{weight:g}" for weight in problem.views.weights)
+        output.say(f"descriptor files are weighed {shares}, by held-out classes")
+    if contenders is None and (cv == 0 or not problem.selectable):
+        output.note(["auto is left out: seen classes cannot be held out to choose by"])
+    if samples is not None and terms.calibration == "auto" and not problem.has_bias:
+        output.warn(["the head has no bias to add an offset to: H is that of the rows as they are"])
+    with output.bar("compare", "runs") as bar:
+        comparison = compare_methods(
+            problem, contenders, chosen, terms, watch=None if bar is None else bar.show
+        )
+    output.warn(comparison.warnings)
+    if csv is not None:
+        run.write_csv(csv, {"": comparison}, force=force)
+        output.note([f"wrote {csv}"])
+    output.result(
+        markdown_lines(comparison) if markdown else comparison_report(comparison),
+        quiet_lines(comparison),
+        {
+            "weights": str(weights),
+            "head": found.key,
+            "view_weights": list(problem.views.weights),
+            "calibration": terms.calibration,
+            **comparison.to_json(),
+            "csv": None if csv is None else str(csv),
+        },
+    )

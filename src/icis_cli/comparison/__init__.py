@@ -1,0 +1,1 @@
+"""Comparison: several methods and seeds over one classifier, and the paper's protocol."""
