@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     from icis_cli.evaluation.result import Evaluation
     from icis_cli.evaluation.rows import RowComparison, compare_rows
     from icis_cli.injection.calibration import Calibration, calibrate
-    from icis_cli.injection.expansion import Expansion, expand, remove
+    from icis_cli.injection.expansion import Expansion
     from icis_cli.injection.fitting import fit
     from icis_cli.injection.injector import Injector
+    from icis_cli.injection.planning import expand, remove
     from icis_cli.injection.tuning import tune
     from icis_cli.methods.controls import Mean, Nearest
     from icis_cli.methods.costa import Costa
@@ -75,9 +76,10 @@ _HOMES = {
     "evaluation.result": ("Evaluation",),
     "evaluation.rows": ("RowComparison", "compare_rows"),
     "injection.calibration": ("Calibration", "calibrate"),
-    "injection.expansion": ("Expansion", "expand", "remove"),
+    "injection.expansion": ("Expansion",),
     "injection.fitting": ("fit",),
     "injection.injector": ("Injector",),
+    "injection.planning": ("expand", "remove"),
     "injection.tuning": ("tune",),
     "methods.controls": ("Mean", "Nearest"),
     "methods.costa": ("Costa",),

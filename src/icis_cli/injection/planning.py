@@ -1,0 +1,252 @@
+"""Plans: rows appended to a head, or taken off again. Nothing here touches the disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from icis_cli.arrays import FloatArray, encode
+from icis_cli.checkpoint.base import Checkpoint, Edit, TensorInfo
+from icis_cli.checkpoint.head import Head, find_head
+from icis_cli.descriptors.base import Descriptors
+from icis_cli.descriptors.names import simplified
+from icis_cli.errors import CheckpointError, HeadError, InjectorError, TrainingError
+from icis_cli.files import sha256_of
+from icis_cli.injection.calibration import Calibration
+from icis_cli.injection.expansion import Expansion
+from icis_cli.injection.injector import Injector, head_digest
+from icis_cli.injection.record import Record, Round, find_record, side_file
+from icis_cli.injection.targets import NewClasses, new_classes
+from icis_cli.injection.tuning import Wanted, tune
+from icis_cli.methods.base import SeenPairs
+from icis_cli.validation.certainty import Certainty
+
+
+def expand(
+    checkpoint: Checkpoint,
+    injector: Injector,
+    descriptors: Descriptors | None = None,
+    *,
+    unseen: tuple[str, ...] | None = None,
+    calibration: Wanted = "auto",
+    accuracy: float | None = None,
+) -> Expansion:
+    """Plan a checkpoint with rows for new classes.
+
+    Args:
+        checkpoint: the one the injector was fitted on, or one with the same head.
+        injector: a fitted method.
+        descriptors: of other or more new classes than ``fit`` saw; None for those it saw.
+        unseen: names or row numbers of ``descriptors`` to inject; None for all that are not seen.
+        calibration: what makes new rows compete fairly with trained ones: ``"auto"`` finds it from
+            weights and held-out classes; a number is added to the new rows' biases as it is, in
+            logits; ``"none"`` leaves the rows as predicted.
+        accuracy: of the classifier on its own classes, 0..1, where it is known; for ``"auto"``.
+
+    Raises:
+        InjectorError: it belongs to another head.
+        HeadError: an offset for a head without bias, or a class that is there already.
+        TrainingError: a predicted row is not finite or does not fit the head's dtype.
+
+    """
+    head = find_head(checkpoint, injector.source.head)
+    record = find_record(checkpoint)
+    misfit = None if record is None else record.misfit(len(head.weight))
+    if misfit is not None:
+        raise CheckpointError(
+            checkpoint.path,
+            misfit,
+            "the record belongs to another file: remove the .icis.json beside it",
+        )
+    _check_belongs(checkpoint, head, injector, record)
+    if injector.held is not None and injector.held.rows.shape[1] != head.rows.shape[1]:
+        raise InjectorError(
+            checkpoint.path,
+            "its rows have another width than those that the injector held out",
+            "run icis fit again with these weights",
+        )
+    if not isinstance(calibration, str) and calibration and head.bias is None:
+        raise HeadError(
+            f"{checkpoint.path}: the head {head.key!r} has no bias, which an offset needs",
+            "pass --calibration none, or auto, which tells the offset to add in your own code",
+        )
+    classes = new_classes(injector, descriptors, unseen)
+    known = record.class_names if record is not None else _known_names(checkpoint, injector)
+    _check_new(known, classes.names)
+    enter = injector.views.enter
+    tuned = tune(
+        SeenPairs(
+            enter(injector.seen_descriptors),
+            head.rows[: len(injector.seen_names)],
+            enter(classes.descriptors),
+        ),
+        _finite(injector.predict(classes.descriptors), classes),
+        injector.held,
+        head.weight.shape[1],
+        calibration,
+        accuracy,
+    )
+    rows, used = _finite(tuned.rows, classes), tuned.calibration
+    applied = head.bias is not None
+    weights_sha256 = sha256_of(checkpoint.path)
+    this_round = Round(
+        classes=len(rows),
+        descriptor_rows=classes.rows,
+        method=injector.method,
+        settings=injector.settings,
+        seed=injector.seed,
+        calibration=float(used.gamma) if applied else 0.0,
+        injector_sha256=injector.digest,
+        weights_sha256=weights_sha256,
+        descriptors=classes.sources,
+        calibration_kind=used.kind,
+        evening=used.evening,
+        reach=used.reach,
+        standing=_standing(tuned.certainty),
+    )
+    if record is None:
+        record = Record(
+            head.key,
+            known,
+            len(head.weight),
+            injector.seen_rows,
+            injector.descriptors,
+            weights_sha256,
+            (),
+        )
+    names = (*record.class_names, *classes.names)
+    return Expansion(
+        checkpoint,
+        head,
+        _appended(checkpoint, head, rows),
+        replace(record, class_names=names, rounds=(*record.rounds, this_round)),
+        names,
+        rows,
+        used,
+        tuned.certainty,
+        classes.notes,
+        (*classes.warnings, *used.warnings, *(() if applied else _without_bias(head, used))),
+    )
+
+
+def remove(checkpoint: Checkpoint) -> Expansion:
+    """Plan a checkpoint without any injected row: the original head.
+
+    Raises:
+        CheckpointError: nothing was injected into it, as far as it knows.
+
+    """
+    record = find_record(checkpoint)
+    if record is None:
+        raise CheckpointError(
+            checkpoint.path,
+            "has no record of injected rows (neither in its metadata nor in "
+            f"{side_file(checkpoint.path).name})",
+            "only checkpoints written by icis inject can be taken back",
+        )
+    head = find_head(checkpoint, record.head)
+    misfit = record.misfit(len(head.weight))
+    if misfit is not None:
+        raise CheckpointError(checkpoint.path, misfit)
+    edits = {}
+    for key in _head_tensors(head):
+        info = checkpoint.tensors[key]
+        data = memoryview(checkpoint.raw(key)).cast("B")
+        kept = len(data) // info.shape[0] * record.seen
+        edits[key] = Edit(TensorInfo(info.dtype, (record.seen, *info.shape[1:])), (data[:kept],))
+    return Expansion(
+        checkpoint,
+        head,
+        edits,
+        None,
+        record.class_names[: record.seen],
+        np.empty((0, head.rows.shape[1]), dtype=np.float32),
+    )
+
+
+def _head_tensors(head: Head) -> tuple[str, ...]:
+    return (f"{head.key}.weight",) + (() if head.bias is None else (f"{head.key}.bias",))
+
+
+def _check_belongs(
+    checkpoint: Checkpoint, head: Head, injector: Injector, record: Record | None
+) -> None:
+    """Accept the head that the injector was fitted on, also with rows injected since."""
+    counts = {len(head.weight)}
+    if record is not None:
+        count = record.seen
+        counts.add(count)
+        for part in record.rounds:
+            count += part.classes
+            counts.add(count)
+    for count in counts:
+        bias = None if head.bias is None else head.bias[:count]
+        if head_digest(head.weight[:count], bias) == injector.source.head_sha256:
+            return
+    raise InjectorError(
+        checkpoint.path,
+        f"its head {head.key!r} is not the one that the injector was fitted on "
+        f"({injector.source.path})",
+        "run icis fit again with these weights",
+    )
+
+
+def _known_names(checkpoint: Checkpoint, injector: Injector) -> tuple[str, ...]:
+    """Return the names of the seen classes: the checkpoint's own where it has any."""
+    own = checkpoint.labels.class_names
+    return own if own is not None and len(own) == len(injector.seen_names) else injector.seen_names
+
+
+def _check_new(known: tuple[str, ...], names: tuple[str, ...]) -> None:
+    there = {simplified(name) for name in known}
+    both = [name for name in names if simplified(name) in there]
+    if both:
+        raise HeadError(
+            f"{len(both)} of the {len(names)} new classes are in the checkpoint already, first "
+            f"{both[0]!r}",
+            "choose others with --unseen, or take them out with icis inject --remove",
+        )
+
+
+def _without_bias(head: Head, calibration: Calibration) -> tuple[str, ...]:
+    if not calibration.gamma:
+        return ()
+    text = (
+        f"the head {head.key!r} has no bias, so that the offset {calibration.gamma:+.2f} cannot be "
+        "stored: add it to the logits of the new classes in your own code, or trained classes will "
+        "win most contests"
+    )
+    return (text,)
+
+
+def _standing(certainty: Certainty | None) -> tuple[float, ...]:
+    return () if certainty is None else tuple(round(float(s), 3) for s in certainty.standing)
+
+
+def _finite(rows: FloatArray, classes: NewClasses) -> FloatArray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(rows, axis=1)  # infinite above 1e19: nothing could be computed
+    bad = np.flatnonzero(~np.isfinite(lengths))
+    if len(bad):
+        raise TrainingError(
+            f"the predicted row of {classes.names[bad[0]]!r} is not finite or far too long",
+            "its descriptor may be far out of the range of the seen ones",
+        )
+    return rows
+
+
+def _appended(checkpoint: Checkpoint, head: Head, rows: FloatArray) -> dict[str, Edit]:
+    """Make the edits that append joined rows (U, P) to weight and bias."""
+    width = head.weight.shape[1]
+    edits = {}
+    for key in _head_tensors(head):
+        info = checkpoint.tensors[key]
+        values = rows[:, :width] if key.endswith(".weight") else rows[:, width]
+        try:
+            new = encode(values, info.dtype)
+        except OverflowError as error:
+            raise TrainingError(f"{checkpoint.path}: {key}: {error}") from None
+        shape = (info.shape[0] + len(rows), *info.shape[1:])
+        edits[key] = Edit(TensorInfo(info.dtype, shape), (checkpoint.raw(key), new))
+    return edits
