@@ -62,12 +62,15 @@ def test_fewer_classes_than_folds_is_an_error_with_a_way_out(classes, folds, wor
     assert caught.value.hint == hint
 
 
-@pytest.mark.parametrize("classes", [1, 2, 3, 4, 5, 6, 40])
-def test_the_folds_that_are_afforded_unasked_always_work(classes):
-    folds = affordable_folds(classes)
-    assert folds == (min(FOLDS, classes) if classes > 2 else 0)
-    if folds:
-        assert len(np.unique(fold_numbers(classes, folds))) == folds
+@pytest.mark.parametrize(
+    ("classes", "expected"), [(1, 0), (2, 0), (3, 2), (4, 2), (5, 2), (6, 3), (9, 4), (40, FOLDS)]
+)
+def test_the_folds_that_are_afforded_unasked_work_and_hold_two_classes_or_more(classes, expected):
+    assert affordable_folds(classes) == expected
+    if expected:
+        sizes = np.bincount(fold_numbers(classes, expected))
+        assert len(sizes) == expected
+        assert sizes.min() >= min(2, classes - 2)
 
 
 @pytest.mark.parametrize("folds", [2, 5, 7, 40])

@@ -113,7 +113,10 @@ class Understood:
 
 
 def understand(output: Output, weights: Path, files: ClassFiles, head: str | None) -> Understood:
-    """Read a checkpoint and align its classes; notes and warnings about both go to stderr.
+    """Read a checkpoint and align its classes.
+
+    What is odd about the checkpoint goes to stderr; what is odd about the classes is the caller's
+    to tell, after it has told what was understood.
 
     Raises:
         IcisError: a file is wrong, or the classes do not fit the head.
@@ -137,8 +140,6 @@ def understand(output: Output, weights: Path, files: ClassFiles, head: str | Non
         seen=lines_of(files.seen),
         unseen=lines_of(files.unseen),
     )
-    output.note(aligned.notes)
-    output.warn(aligned.warnings)
     return Understood(checkpoint, found, aligned)
 
 

@@ -72,6 +72,8 @@ def compare(
         f"head {found.key}: {count} classes of {width} inputs; {len(aligned.unseen_names)} new "
         f"classes; {aligned.how}"
     )
+    output.note(aligned.notes)
+    output.warn(aligned.warnings)
     samples = None if features is None else read_features(features)
     problem = problem_of(found, aligned, samples)
     if len(problem.views.weights) > 1:

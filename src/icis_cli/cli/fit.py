@@ -146,6 +146,8 @@ def fit(
         fold_numbers(len(found.rows), cv)  # too many folds are refused before anything is trained
     label = " or ".join(one.name for one in methods) if method == "auto" else method
     output.say(fit_summary(checkpoint, found, aligned, methods[0], label, seed))
+    output.note(aligned.notes)
+    output.warn(aligned.warnings)
     understood = summary_json(checkpoint, found, aligned, methods[0], label, seed)
     if dry_run:
         output.result(
