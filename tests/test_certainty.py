@@ -50,7 +50,8 @@ def test_standing_and_expected_cosine_are_those_of_loops(pairs):
     known = np.array(
         [signs(held.rows[n], np.flatnonzero(held.fold != held.fold[n])) for n in range(40)]
     )
-    true = np.array([cosine(held.rows[n, :D] - middle, seen[n] - middle) for n in range(40)])
+    rest = [seen[held.fold != held.fold[n]].mean(axis=0) for n in range(40)]
+    true = np.array([cosine(held.rows[n, :D] - m, seen[n] - m) for n, m in enumerate(rest)])
     centre, spread = known.mean(axis=0), known.std(axis=0)
     score = ((known - centre) / spread).sum(axis=1)
     slope = np.polyfit(score, true, 1)[0]

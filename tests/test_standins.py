@@ -22,9 +22,12 @@ def explicit(rows, width, images, size):
     """The logits of each stand-in on each row, by way of its features ``x``.
 
     ``x = size S v_c / lead + sqrt(size kappa / lead) V' z`` with ``S = V' V``; the noise has the
-    covariance ``size kappa S / lead``.
+    covariance ``size kappa S / lead``. Lengths are in units of the rows' root mean square
+    distance from their mean.
     """
     weights = rows[:, :width].astype(np.float64)
+    unit = np.sqrt(((weights - weights.mean(axis=0)) ** 2).sum(axis=1).mean())
+    weights /= unit
     centred = weights - weights.mean(axis=0)
     spread = sum(np.outer(v, v) for v in centred)
     own: list[float] = []
@@ -38,7 +41,7 @@ def explicit(rows, width, images, size):
         z = images.noise[n].astype(np.float64) / np.sqrt(SPREAD / lead)
         x = size * spread @ centred[label] / lead + np.sqrt(size * SPREAD / lead) * centred.T @ z
         for m, row in enumerate(rows.astype(np.float64)):
-            logits[n, m] = (row[:width] - weights.mean(axis=0)) @ x
+            logits[n, m] = (row[:width] / unit - weights.mean(axis=0)) @ x
             if rows.shape[1] > width:
                 logits[n, m] += row[width] - rows[:, width].mean()
     return logits
@@ -61,7 +64,8 @@ def test_features_can_be_rebuilt_from_basis_and_coefficients():
     images = images_of(rows, 20)
     for size in SIZES:
         x = (size * images.mean + np.sqrt(size) * images.noise).astype(np.float64) @ images.basis
-        expected = x @ (other - images.middle)[:, :20].T + (other - images.middle)[:, 20]
+        away = other - images.middle
+        expected = x @ away[:, :20].T / images.scale + away[:, 20]
         np.testing.assert_allclose(images.on(other).at(size), expected, rtol=1e-3, atol=2e-2)
 
 
@@ -70,6 +74,7 @@ def test_the_noise_has_the_covariance_that_the_module_says():
     images = images_of(rows, 4)
     assert len(images.labels) == 2000
     centred = (rows - rows.mean(axis=0))[:, :4].astype(np.float64)
+    centred /= np.sqrt((centred**2).sum(axis=1).mean())
     spread = centred.T @ centred
     gram = centred @ centred.T @ centred @ centred.T
     lead = np.trace(gram) / 5 - (gram.sum() - np.trace(gram)) / 20
@@ -137,7 +142,7 @@ def test_a_shift_of_all_rows_changes_no_logit():
     np.testing.assert_allclose(shifted, plain, atol=2e-3)
 
 
-@pytest.mark.parametrize("factor", [10.0, 1e-3, 1e6])
+@pytest.mark.parametrize("factor", [10.0, 1e-3, 1e6, 1e-20, 1e15])
 def test_scaling_all_weights_changes_no_logit_of_a_given_size(factor):
     """Features may be as much smaller: the weights alone do not tell."""
     rows = head()

@@ -230,7 +230,11 @@ def _check_disjoint(
 def _doubts(descriptors: Descriptors, seen: FloatArray, head_rows: FloatArray) -> list[str]:
     """Warn about every view of the seen classes (K, d) that looks as if in the wrong order."""
     views = descriptors.views
-    found = []
+    found: list[str] = []
+    if not np.ptp(head_rows, axis=0).any():
+        return [
+            "all rows of the head are equal: it tells no class apart, and nothing can be learned"
+        ]
     for view, block in zip(views, split(seen, [view.width for view in views]), strict=True):
         doubt = agreement_warning(block, head_rows)
         if doubt:

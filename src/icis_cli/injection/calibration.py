@@ -14,7 +14,7 @@ every contest. Two things mend that:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,12 @@ _OFFSETS, _MOST_NEW = 1024, 5000
 #: Below this accuracy a classifier's logits are smaller, about as this power of it.
 _SOUND, _POWER = 0.65, 1.4
 
+_ALIKE = "all rows of the head are alike or too small to tell apart: no offset can be found"
+_HOPELESS = "no held-out class would be answered at any offset: none is added"
+_SAME_LENGTH = (
+    "all rows of the head are equally long, as in classifiers that compare directions and multiply "
+    "by a scale outside of this layer: if yours does, divide the offset by that scale"
+)
 _UNTRAINED = (
     "the classifier's rows look like their random start: it has hardly been trained, and no offset "
     "is added; give one as a number if you know it"
@@ -96,6 +102,7 @@ class Calibration:
 
 
 NONE = Calibration("none", 0.0)
+_NOT_FOUND = Calibration("auto", 0.0)
 
 
 def calibrate(
@@ -117,25 +124,20 @@ def calibrate(
             taken to be right more often than not.
 
     Returns:
-        ``gamma`` is found for heads without biases, too, though it cannot be applied there.
+        ``gamma`` is found for heads without biases, too, though it cannot be applied there; their
+        rows are not evened.
 
     """
     middle = seen.mean(axis=0)
-    lengths = np.linalg.norm((held.rows - middle)[:, :width], axis=1)
-    found = Calibration("auto", 0.0, EVENING, float(lengths.mean()))
+    reach = float(np.linalg.norm((held.rows - middle)[:, :width], axis=1).mean())
     images = stand_ins(seen, width)
-    if images is None or not found.reach:
-        return Calibration(
-            "auto", 0.0, warnings=("all rows are alike, so that no offset can be found",)
-        )
+    if images is None or not reach:
+        return replace(_NOT_FOUND, warnings=(_ALIKE,))
     if _untrained(seen[:, :width]):
-        return Calibration(
-            "auto",
-            0.0,
-            EVENING,
-            found.reach,
-            warnings=(_UNTRAINED,),
-        )
+        return replace(_NOT_FOUND, warnings=(_UNTRAINED,))
+    # Without an offset evening only shortens rows that lose already.
+    biased = seen.shape[1] > width
+    found = Calibration("auto", 0.0, EVENING, reach) if biased else _NOT_FOUND
     evened = HeldOut(held.classes, held.fold, found.even(held.rows, middle, width))
     competing = new[sample(len(new), _MOST_NEW)]
     arena = Arena(
@@ -151,31 +153,30 @@ def calibrate(
     offsets = np.quantile(margins, np.linspace(0, 1, _OFFSETS)).astype(np.float64)
     harmonics = [contest.harmonic(offsets) for contest in contests]
     if not any(harmonic.max() > 0 for harmonic in harmonics):
-        return Calibration(
-            "auto",
-            0.0,
-            EVENING,
-            found.reach,
-            warnings=("no held-out class would be answered at any offset: none is added",),
-        )
+        return replace(_NOT_FOUND, warnings=(_HOPELESS,))
     relative = sum(harmonic / max(harmonic.max(), 1e-9) for harmonic in harmonics)
     gamma = _middle_of_best(offsets, np.asarray(relative))
     ends = [_middle_of_best(offsets, harmonic) for harmonic in (harmonics[0], harmonics[-1])]
     single = contests[_SIZES.index(1.0)]
-    return Calibration(
-        "auto",
-        gamma,
-        EVENING,
-        found.reach,
-        (min(gamma, *ends), max(gamma, *ends)),
-        _expected(single, 0.0),
-        _expected(single, gamma),
+    return replace(
+        found,
+        gamma=gamma,
+        gamma_range=(min(gamma, *ends), max(gamma, *ends)),
+        before=_expected(single, 0.0),
+        after=_expected(single, gamma),
+        warnings=(_SAME_LENGTH,) if _same_length(seen[:, :width]) else (),
     )
 
 
 def _share(accuracy: float | None) -> float:
     """Return how large the logits of a classifier of this accuracy are, relative to sound ones."""
     return 1.0 if accuracy is None else min(1.0, accuracy / _SOUND) ** _POWER
+
+
+def _same_length(weights: FloatArray) -> bool:
+    """Tell whether rows (K, D) are equally long, as far as float16 tells."""
+    lengths = np.linalg.norm(weights, axis=1)
+    return bool(np.ptp(lengths) < 2e-3 * lengths.mean())
 
 
 def _untrained(weights: FloatArray) -> bool:

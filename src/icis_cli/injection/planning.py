@@ -125,7 +125,7 @@ def expand(
         rows,
         used,
         tuned.certainty,
-        classes.notes,
+        (*classes.notes, *tuned.notes),
         (*classes.warnings, *used.warnings, *(() if applied else _without_bias(head, used))),
     )
 

@@ -17,6 +17,11 @@ from icis_cli.validation.heldout import HeldOut, affordable_folds, hold_out
 #: ``"auto"``: found from weights; ``"none"``: rows as predicted; a number: this offset alone.
 Wanted = Literal["auto", "none"] | float
 
+_STAND_IN = (
+    "the injector has no held-out rows (--cv 0): those of ridge stand in for them, so the offset "
+    "and how sure each row is are rougher"
+)
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -27,12 +32,14 @@ class Tuned:
         calibration: what was done to them; ``gamma`` is what an offset should be, also where the
             rows have no bias to add it to.
         certainty: how sure each row is; None where no seen class could be held out.
+        notes: what a person may want to know.
 
     """
 
     rows: FloatArray
     calibration: Calibration
     certainty: Certainty | None
+    notes: tuple[str, ...] = ()
 
 
 def tune(
@@ -55,14 +62,16 @@ def tune(
         accuracy: of the classifier on its own classes, 0..1, where it is known.
 
     """
+    notes: tuple[str, ...] = ()
     if held is None:
         held = _stand_in(pairs, predicted)
+        notes = () if held is None else (_STAND_IN,)
     calibration = _calibration(pairs.rows, predicted, held, width, wanted, accuracy)
     certainty = None
     if held is not None:
         certainty = assess(pairs.rows, pairs.descriptors, held, predicted, pairs.unseen, width)
     rows = calibration.apply(predicted, pairs.rows.mean(axis=0), width)
-    return Tuned(rows, calibration, certainty)
+    return Tuned(rows, calibration, certainty, notes)
 
 
 def _stand_in(pairs: SeenPairs, predicted: FloatArray) -> HeldOut | None:

@@ -40,18 +40,23 @@ def _add_figures(table: Table, figures: HeldOutFigures) -> None:
         f"cosine with the true row {figures.cosine:.2f} ± {figures.cosine_spread:.2f}, "
         f"length {figures.norm_ratio:.2f} of it",
     )
+    if figures.candidates < 2:
+        return  # of one class it is always the nearest
+    verdict = "" if figures.retrieval > 2 * chance / 100 else ": hardly better than guessing"
     table.add_row(
         "",
         f"true row is the nearest: {100 * figures.retrieval:.0f} ± "
-        f"{100 * figures.retrieval_spread:.0f} % (by chance {chance:.0f} %)",
+        f"{100 * figures.retrieval_spread:.0f} % (by chance {chance:.0f} %){verdict}",
     )
 
 
 def _add(table: Table, name: str, selection: Selection) -> None:
     tried = selection.candidates
     taken = tried[selection.chosen]
-    why = "no other was clearly better" if selection.chosen == 0 else "clearly better"
-    table.add_row(name, f"{taken.label}: {100 * taken.score:.1f} % told apart; {why}")
+    why = "no other is clearly better" if selection.chosen == 0 else "clearly better than the first"
+    table.add_row(
+        name, f"{taken.label}: answers {100 * taken.score:.1f} % of held-out classes; {why}"
+    )
     others = sorted(
         (c for n, c in enumerate(tried) if n != selection.chosen), key=lambda c: -c.score
     )

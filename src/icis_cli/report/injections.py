@@ -26,14 +26,16 @@ def calibration_line(expansion: Expansion) -> str:
         )
     if found.kind == "fixed":
         return f"calibration: {found.gamma:+.3g} on the biases of the new rows, as asked for"
+    if found.gamma_range is None:
+        return "calibration: no offset was found, none is added"
     where = "on the biases of the new rows"
     if expansion.head.bias is None:
         where = "on the logits of the new classes is wanted, but there is no bias to add it to"
-    told = f"calibration: {found.gamma:+.3g} {where}, found without images"
-    if found.gamma_range is not None:
-        low, high = found.gamma_range
-        told += f" ({low:.3g} to {high:.3g} by how confident the classifier is)"
-    return told
+    low, high = found.gamma_range
+    return (
+        f"calibration: {found.gamma:+.3g} {where}, found without images ({low:.3g} if the "
+        f"classifier is unsure of its answers, {high:.3g} if very sure)"
+    )
 
 
 def certainty_table(expansion: Expansion) -> Table:
@@ -53,7 +55,8 @@ def certainty_table(expansion: Expansion) -> Table:
         "described like",
     )
     table.caption = (
-        "surer than so many % of held-out seen classes; cosine to expect with the true row"
+        "surer than so many % of the known classes when held out; cosine: to expect with the true "
+        "row, 1 is perfect"
     )
     names = expansion.class_names
     first = len(names) - count

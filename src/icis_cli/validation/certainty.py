@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icis_cli.arrays import FloatArray, IntArray, unit_rows
-from icis_cli.validation.heldout import HeldOut
+from icis_cli.validation.heldout import HeldOut, mean_without
 
 _BLOCK = 4096
-#: A class is unlike all seen ones if fewer than this share of seen classes is as far from the rest.
-_UNLIKE = 0.01
-_FEWEST = 12
+#: How far a descriptor must be from the nearest seen one, in robust standard deviations of how far
+#: seen ones are from each other, to be called unlike them; and farther than this share of them.
+_FAR, _UNLIKE = 3.0, 0.01
+_FEWEST = 20
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Certainty:
         nearest: (M,) the seen class (head row) with the most similar descriptor.
         similarity: (M,) cosine of both descriptors.
         unlike: (M,) whether its descriptor is less like any seen one than seen ones are like each
-            other (1 % of those are so as well); always False below 12 seen classes.
+            other, by far, and its row looks less sure than most; always False below 20 seen
+            classes.
 
     """
 
@@ -67,7 +69,7 @@ def assess(
     directions = unit_rows(seen[:, :width] - middle)
     away = held.rows[:, :width] - middle
     similar = unit_rows(away) @ directions.T
-    true = similar[np.arange(len(held.classes)), held.classes]
+    true = _true_cosines(seen[:, :width], held, width)
     for fold in held.folds:  # a fold's own rows were not there when it was predicted
         similar[np.ix_(fold, held.classes[fold])] = -1
     signs = np.column_stack([similar.max(axis=1), _log_length(away)])
@@ -94,8 +96,18 @@ def assess(
         _expected(score, true, new_score).astype(np.float32),
         nearest,
         similarity,
-        _unlike(unit, similarity),
+        _unlike(unit, similarity) & (standing < 0.5),
     )
+
+
+def _true_cosines(weights: FloatArray, held: HeldOut, width: int) -> FloatArray:
+    """Return (H,) cosines of held-out and true weights around the mean of what was not held out."""
+    true = np.empty(len(held.classes), dtype=np.float32)
+    for fold in held.folds:
+        middle = mean_without(weights, held.classes[fold])
+        predicted = unit_rows(held.rows[fold, :width] - middle)
+        true[fold] = (predicted * unit_rows(weights[held.classes[fold]] - middle)).sum(axis=1)
+    return true
 
 
 def _log_length(away: FloatArray) -> NDArray[np.float64]:
@@ -121,6 +133,9 @@ def _unlike(unit: FloatArray, similarity: FloatArray) -> NDArray[np.bool_]:
     chosen = np.random.default_rng(0).permutation(len(unit))[:_BLOCK]
     alike = unit[chosen] @ unit.T
     alike[np.arange(len(chosen)), chosen] = -2
-    bound = float(np.quantile(alike.max(axis=1), _UNLIKE))
+    nearest = alike.max(axis=1)
+    middle = float(np.median(nearest))
+    deviation = 1.4826 * float(np.median(np.abs(nearest - middle)))
+    bound = min(middle - _FAR * deviation, float(np.quantile(nearest, _UNLIKE)))
     unlike: NDArray[np.bool_] = similarity < bound - 1e-6
     return unlike

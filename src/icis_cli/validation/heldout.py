@@ -56,8 +56,9 @@ def fold_numbers(classes: int, folds: int, seed: int = 0) -> IntArray:
     if folds < 2:
         raise TrainingError(f"{folds} fold(s), expected at least 2", "pass --cv 5, or --cv 0")
     if classes < folds or classes < 3:
+        which = "a sample of " if classes == _MOST_CLASSES else ""
         raise TrainingError(
-            f"{classes} seen classes cannot be held out in {folds} folds",
+            f"{which}{classes} seen classes cannot be held out in {folds} folds",
             f"pass --cv {min(classes, FOLDS)}" if classes > 2 else "pass --cv 0",
         )
     return np.random.default_rng(seed).permutation(np.arange(classes) % folds)
@@ -119,7 +120,8 @@ class HeldOutFigures:
     """How near held-out rows are to the true ones; means over folds with their spread.
 
     Attributes:
-        cosine: of predicted and true row, after the mean row is subtracted, -1..1.
+        cosine: of predicted and true row, after the mean of the rows that were not held out is
+            subtracted, -1..1.
         retrieval: share of held-out classes whose own true row is the one most similar to the
             predicted row, among the true rows of their fold, 0..1.
         norm_ratio: predicted / true distance from the mean row.
@@ -143,11 +145,17 @@ class HeldOutFigures:
         return dict(vars(self))
 
 
+def mean_without(rows: FloatArray, classes: IntArray) -> FloatArray:
+    """Return the mean (P,) of all rows (K, P) but those of ``classes``, which it must not know."""
+    rest: FloatArray = np.delete(rows, classes, axis=0).mean(axis=0)
+    return rest
+
+
 def judge(rows: FloatArray, held: HeldOut) -> HeldOutFigures:
     """Compare held-out rows with the true ``rows`` (K, P) of the head."""
-    middle = rows.mean(axis=0)
     figures = []
     for fold in held.folds:
+        middle = mean_without(rows, held.classes[fold])
         predicted, true = held.rows[fold] - middle, rows[held.classes[fold]] - middle
         similar = unit_rows(predicted) @ unit_rows(true).T
         norms = np.linalg.norm(true, axis=1)

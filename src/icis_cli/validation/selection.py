@@ -3,7 +3,8 @@
 The score is the share of stand-ins for images of held-out seen classes that are told apart by the
 held-out rows (``fairness.unseen_accuracy``): a T1 without images. With a hundred classes or so the
 best of thirty settings is often the best by luck, so another setting than the default is taken
-only where it is better by three standard errors of the paired difference between classes.
+only where it is better by three standard errors of the paired difference between classes; other
+weights of views than equal ones, by one.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from icis_cli.validation.standins import SIZE, StandIns, stand_ins
 
 #: Standard errors by which another setting must beat the default one.
 CLEARLY = 3.0
+
+#: The same for weights of views: equal ones are no better founded than others.
+_VIEWS_CLEARLY = 1.0
 
 #: What ``--method auto`` chooses from.
 AUTO: tuple[Method, ...] = (Icis(), Ridge())
@@ -146,7 +150,7 @@ def select_views(
         return lambda: hold_out(Ridge(), entered, folds)
 
     labels = [" : ".join(f"{weight:g}" for weight in space.weights) for space in spaces]
-    return _select(labels, [holding(space) for space in spaces], images, CLEARLY)
+    return _select(labels, [holding(space) for space in spaces], images, _VIEWS_CLEARLY)
 
 
 def view_spaces(widths: Sequence[int]) -> tuple[ViewSpace, ...]:

@@ -30,6 +30,10 @@ SIZE = 10.0
 #: right; trained ones came out at 0.4 to 0.8.
 SPREAD = 0.4
 
+#: Rows that differ by less than this share of their size, or by less than a float32 can hold, are
+#: taken to be equal.
+_LEAST, _TINY = 1e-6, 1e-30
+
 _IMAGES = 2000
 _MOST_CLASSES = 1000
 
@@ -62,8 +66,10 @@ class StandIns:
 
     Attributes:
         labels: (N,) head row of each.
-        basis: (k, D) weights of seen rows around their mean; every stand-in lies in their span.
+        basis: (k, D) weights of seen rows around their mean, scaled to a mean square length of 1;
+            every stand-in lies in their span.
         middle: (P,) mean seen row.
+        scale: what the weights were divided by.
         mean, noise: (N, k) coefficients over the basis, for size 1.
 
     """
@@ -71,6 +77,7 @@ class StandIns:
     labels: IntArray
     basis: FloatArray
     middle: FloatArray
+    scale: float
     mean: FloatArray
     noise: FloatArray
 
@@ -78,7 +85,7 @@ class StandIns:
         """Return the response of rows (M, P)."""
         width = self.basis.shape[1]
         centred = (rows - self.middle).astype(np.float32)
-        product = self.basis @ centred[:, :width].T
+        product = self.basis @ (centred[:, :width] / np.float32(self.scale)).T
         bias = centred[:, width] if centred.shape[1] > width else np.zeros(1, dtype=np.float32)
         return Response(self.mean @ product, self.noise @ product, bias)
 
@@ -92,19 +99,22 @@ def stand_ins(rows: FloatArray, width: int, seed: int = 0) -> StandIns | None:
         seed: of the noise.
 
     Returns:
-        None where all rows are equal: such a head tells nothing apart.
+        None where all rows are equal, as far as float32 tells: such a head tells nothing apart.
 
     """
     middle = rows.mean(axis=0, dtype=np.float64)
     chosen = sample(len(rows), _MOST_CLASSES)
     basis = rows[chosen, :width] - middle[:width]
-    gram = basis @ basis.T
-    energy = np.trace(gram @ gram)
     count = len(chosen)
-    # What the mean logit of the true class is above that of the other classes, before scaling.
-    lead = energy / count - ((gram @ gram).sum() - energy) / (count * (count - 1))
-    if not np.isfinite(lead) or lead <= 1e-12 * np.abs(gram).max() ** 2 or lead <= 0:
+    scale = float(np.sqrt((basis**2).sum() / count))
+    if not _LEAST * float(np.abs(middle[:width]).max()) < scale < np.inf or scale < _TINY:
         return None
+    basis /= scale
+    gram = basis @ basis.T
+    squared = gram @ gram
+    energy = np.trace(squared)
+    # What the mean logit of the true class is above that of the other classes, before scaling.
+    lead = energy / count - (squared.sum() - energy) / (count * (count - 1))
     each = max(2, _IMAGES // count)
     labels = np.repeat(np.arange(count), each)
     noise = np.random.default_rng(seed).standard_normal((len(labels), count))
@@ -112,6 +122,7 @@ def stand_ins(rows: FloatArray, width: int, seed: int = 0) -> StandIns | None:
         chosen[labels],
         basis.astype(np.float32),
         middle.astype(np.float32),
+        scale,
         (gram[labels] / lead).astype(np.float32),
         (noise * np.sqrt(SPREAD / lead)).astype(np.float32),
     )
