@@ -15,6 +15,7 @@ from icis_cli.validation.heldout import HeldOut, affordable_folds, hold_out
 from icis_cli.validation.selection import (
     Selection,
     SelectionWatch,
+    describe,
     select_method,
     select_views,
     view_spaces,
@@ -86,6 +87,8 @@ def choose(
     if len(methods) == 1:
         if not folds:
             return Choice(methods[0], views, None, None, weights)
+        if watch is not None:
+            watch(0, 1, describe(methods[0]))
         held = hold_out(methods[0], pairs, folds, members=members, seed=seed, device=device)
         return Choice(methods[0], views, held, None, weights)
     selection = select_method(

@@ -79,8 +79,8 @@ def unlike_warning(expansion: Expansion) -> list[str]:
     odd = [expansion.class_names[first + n] for n in np.flatnonzero(certainty.unlike)]
     shown = ", ".join(odd[:_MOST]) + (", ..." if len(odd) > _MOST else "")
     text = (
-        f"{len(odd)} of {len(certainty.unlike)} new classes are unlike any class that the "
-        f"classifier knows, and their rows little more than a guess: {shown}"
+        "nothing that the classifier knows is like these new classes, their rows are little more "
+        f"than a guess: {shown} ({len(odd)} of {len(certainty.unlike)})"
     )
     return [text]
 
