@@ -203,6 +203,14 @@ DATA: dict[str, tuple[Callable[[], None], str, str]] = {
     "labels no class": (features(labels=np.array([0, 46])), EVAL, "f.npz: 1 labels are no"),
     "labels no name": (features(labels=["kind a0", "x"]), EVAL, "f.npz: 1 labels are no"),
     "NaN features": (features(features=np.full((2, 24), np.nan)), EVAL, "f.npz: 'features' holds"),
+    "features too large": (
+        features(features=np.full((2, 24), -1e200)), EVAL,
+        "f.npz: 'features' holds 1e+200 (or its negative), expected numbers that fit float32",
+    ),
+    "logits too large": (
+        features(features=np.full((2, 24), 2e38, np.float32)), EVAL,
+        "f.npz: the logits of sample 0 (counted from 0) are too large for float32",
+    ),
     "no images": (nothing, "eval --weights new.pt --images dir", "dir: no such folder"),
     "rows without names": (
         nothing, "eval --weights model.pt --features f.npz", "model.pt does not say which classes"
@@ -233,6 +241,9 @@ USAGE = {
     "calibration nan": ("inject --calibration nan", "--calibration nan: expected"),
     "calibration huge": ("inject --calibration 1e40", "--calibration 1e40: expected"),
     "device": (f"{GOOD} --device tpu", "--device tpu: expected one of auto, cpu, cuda"),
+    "remove with an accuracy": (
+        "inject --remove --weights new.pt --expected-accuracy 0.5", "leave out what to add"
+    ),
     "remove without weights": ("inject --remove", "--remove needs --weights"),
     "nothing to evaluate on": ("eval --weights new.pt", "give one of --features, --images and"),
     "two to evaluate on": (f"{EVAL} --images .", "give one of --features, --images and"),

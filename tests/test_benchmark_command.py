@@ -124,6 +124,8 @@ def test_quiet_and_markdown(xlsa17, capsys):
     assert run(["benchmark", str(xlsa17), *FAST, "-q"]) == 0
     captured = capsys.readouterr()
     starts = [line.split()[:2] for line in captured.out.splitlines()]
+    labelled = r"TO[OY] (ridge|nearest) harmonic [01]\.\d{4} ausuc [01]\.\d{4} zsl [01]\.\d{4}"
+    assert all(re.fullmatch(labelled, line) for line in captured.out.splitlines())
     assert starts == [[name, m] for name in ("TOO", "TOY") for m in ("ridge", "nearest")]
     assert run(["benchmark", str(xlsa17), *FAST, "--data-set", "TOY", "--markdown"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -158,6 +160,30 @@ def test_other_features_of_one_data_set(xlsa17, capsys):
     assert "--features is of one data set, but 2 are to be run" in capsys.readouterr().err
     assert run([*command, "--features", str(other), "--csv", str(other), "--force"]) == 1
     assert "the output is the input itself" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["res101.mat", "att_splits.mat", "vgg.mat"])
+def test_no_file_that_is_read_is_replaced(xlsa17, capsys, name):
+    folder = xlsa17 / "data" / "TOO"
+    if name == "vgg.mat":
+        (folder / "res101.mat").rename(folder / name)
+    before = (folder / name).read_bytes()
+    for where in (folder, xlsa17):
+        assert run(["benchmark", str(where), *FAST, "--csv", str(folder / name), "--force"]) == 1
+        assert f"{name}: the output is the input itself" in capsys.readouterr().err
+        assert (folder / name).read_bytes() == before
+
+
+def test_features_whose_logits_overflow(xlsa17, capsys):
+    folder = xlsa17 / "data" / "TOY"
+    content = scipy_io.loadmat(folder / "res101.mat")
+    splits = scipy_io.loadmat(folder / "att_splits.mat")
+    content["features"][:, int(splits["test_unseen_loc"].ravel()[0]) - 1] = 3e38
+    kept = {key: content[key] for key in ("features", "labels")}
+    scipy_io.savemat(folder / "res101.mat", kept)
+    assert run(["benchmark", str(folder), "--method", "ridge", "--method", "conse"]) == 1
+    err = capsys.readouterr().err.splitlines()
+    assert "res101.mat: the logits of sample 12 (counted from 0) are too large" in err[-1]
 
 
 def test_one_unseen_class(tmp_path, capsys):

@@ -5,6 +5,7 @@ Most tests call the command in this process; a few start it as a user does.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -294,6 +295,67 @@ def test_a_stdout_that_takes_nothing(folder, world, unbuffered):
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("mode", [[], ["--json"], ["--quiet"]])
+def test_a_stdout_that_cannot_be_written(here, capsys, monkeypatch, mode):
+    """A stream without a file: one line that names stdout, whatever was to be printed."""
+
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    for arguments in ([*FAST, "--force", *mode], ["--version"]):
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", Full())
+            assert run(arguments) == 1
+        errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+        assert errors == ["icis: error: stdout: No space left on device"]
+    with monkeypatch.context() as patched:  # another error is told as it is
+        patched.setattr(sys, "stdout", Full())
+        assert run(["inject", "--injector", "none", *mode]) == 1
+    assert capsys.readouterr().err.startswith("icis: error: none: no such file")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("mode", [[], ["--json"], ["--quiet"]])
+def test_a_full_disk_under_stdout(folder, mode, unbuffered):
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    command = [sys.executable, "-m", "icis_cli", *FAST, "--dry-run", *mode]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "icis: error: stdout: No space left on device"
+    assert done.stderr.count("No space left") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "2>&- >&-"])
+def test_streams_that_are_closed(folder, closed):
+    def outcome(*arguments):
+        command = ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-m", "icis_cli", *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, err = outcome(*FAST, "--json")
+    assert (code, err) == (0, "")
+    assert (folder / "injector.safetensors").is_file()
+    if closed == "2>&-":
+        assert json.loads(out)["command"] == "fit"
+    else:
+        assert out == ""
+    code, out, err = outcome(*FAST, "--json")  # it exists now
+    assert code == 1
+    if closed == "2>&-":
+        assert json.loads(out)["error"]["type"] == "OutputError"
+    else:
+        assert out == ""
+    assert "Traceback" not in err
+    assert outcome(*FAST, "--force")[0] == 0
 
 
 def test_warnings_are_told_in_every_mode_and_notes_to_people_only(here, world, capsys):

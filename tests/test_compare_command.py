@@ -65,7 +65,8 @@ def test_without_features_held_out_classes_tell(here, capsys):
     assert run([*COMPARE, *CLOSED, "-q"]) == 0
     shown = [figures[f"held_out_{name}"] for name in ("cosine", "retrieval", "norm_ratio")]
     first = capsys.readouterr().out.splitlines()[0]
-    assert first == f"ridge {shown[0]:.4f} {shown[1]:.4f} {shown[2]:.4f}"
+    expected = f"ridge cosine {shown[0]:.4f} retrieval {shown[1]:.4f} norm_ratio {shown[2]:.4f}"
+    assert first == expected
     assert run([*COMPARE, "--method", "conse"]) == 2
     assert "--method conse needs --features" in capsys.readouterr().err
 
@@ -83,7 +84,9 @@ def test_quiet_prints_a_line_a_method(here, capsys):
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert [line.split()[0] for line in lines] == ["ridge", "nearest"]
-    assert all(re.fullmatch(r"\w+( [01]\.\d{4}){3}", line) for line in lines)
+    number = r"[01]\.\d{4}"
+    labelled = rf"\w+ harmonic {number} ausuc {number} zsl {number}"
+    assert all(re.fullmatch(labelled, line) for line in lines)
     assert captured.err == ""
 
 
@@ -111,7 +114,8 @@ def test_csv_has_a_line_a_run_and_is_not_replaced_unasked(here, capsys):
     assert (here / "runs.csv").read_bytes() == before
     assert run([*command, "--force", "--calibration", "none"]) == 0
     assert (here / "runs.csv").read_bytes() != before
-    for source in ("attrs.csv", "test.npz", "model.pt"):
+    (here / "model.pt.icis.json").write_text("{}")
+    for source in ("attrs.csv", "test.npz", "model.pt", "model.pt.icis.json"):
         assert run([*COMPARE, *FEATURES, *CLOSED, "--csv", source, "--force"]) == 1
         assert "the output is the input itself" in capsys.readouterr().err
 
@@ -150,7 +154,14 @@ def test_without_samples_of_new_classes_there_is_no_harmonic_mean(here, world, c
     assert run([*COMPARE, *FEATURES, *CLOSED]) == 0
     assert re.search(r"ridge +- +- +\d", capsys.readouterr().out)
     assert run([*COMPARE, *FEATURES, *CLOSED, "-q"]) == 0
-    assert capsys.readouterr().out.startswith("ridge - - -\n")
+    said = capsys.readouterr()
+    assert said.out.startswith("ridge harmonic unknown ausuc unknown zsl unknown\n")
+    assert said.err == (
+        "warning: no sample is of a new class: T1, u and H need samples of new classes\n"
+    )
+    write_samples(here / "test.npz", world, rows=np.arange(40, 46))
+    assert run([*COMPARE, *FEATURES, *CLOSED, "--json"]) == 0
+    assert "warning: no sample is of a seen class: s and H need" in capsys.readouterr().err
 
 
 def test_one_new_class_is_enough(here, capsys):
@@ -204,10 +215,52 @@ def test_two_seen_classes_are_compared_without_a_choice(here, world, capsys):
     assert run([*COMPARE, *FEATURES, *CLOSED, "--method", "conse", "-q"]) == 0
     warned = capsys.readouterr().err
     assert "warning: ridge: with 2 seen classes no offset can be found" in warned
+    assert run([*COMPARE, *CLOSED]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "-: not held out, because there are too few seen classes to hold out" in said
+    assert "--cv" not in said
     assert run([*COMPARE, *FEATURES, "--method", "auto"]) == 1
     assert "auto cannot choose a method without holding seen classes out (2 classes, 0 folds)" in (
         capsys.readouterr().err
     )
+
+
+def test_why_classes_were_not_held_out_is_told(here, capsys):
+    for options, told in (
+        ([*CLOSED], ""),
+        ([*CLOSED, "--method", "wdae"], "-: not held out, because refits take long (--cv 5 does"),
+        ([*CLOSED, "--cv", "0"], "-: not held out (--cv 5 does it)"),
+    ):
+        assert run([*COMPARE, *options]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert told in said
+        assert ("not held out" in said) == bool(told)
+
+
+def test_features_whose_logits_overflow(here, world, capsys):
+    features = np.load("test.npz")
+    values = features["features"].copy()
+    values[7] = 2e38 * np.sign(world.rows[3, :-1])
+    np.savez("test.npz", features=values, labels=features["labels"])
+    for method in ("ridge", "conse"):
+        assert run([*COMPARE, *FEATURES, "--method", method]) == 1
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert "test.npz: the logits of sample 7 (counted from 0) are too large" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        ("compare", "all, plus auto, and conse where there are --features."),
+        ("benchmark", "auto, icis, ridge."),
+    ],
+)
+def test_help_says_what_is_run_and_printed(capsys, monkeypatch, command, default):
+    monkeypatch.setenv("COLUMNS", "300")
+    assert run([command, "--help"]) == 0
+    said = capsys.readouterr().out
+    for text in (f"Default: {default}", "Print one line a method.", "lengths of new rows are even"):
+        assert text in said
 
 
 def test_rows_that_were_injected_are_warned_about(here, capsys):
@@ -233,6 +286,7 @@ def test_rows_that_were_injected_are_warned_about(here, capsys):
         (["--expected-accuracy", "0.7", "--calibration", "none"], "is for --calibration auto"),
         (["--cv", "1"], "--cv 1: expected 2 or more folds"),
         (["--ensemble", "0"], "--ensemble"),
+        (["--ensemble", "101"], "--ensemble"),
     ],
 )
 def test_wrong_options_are_usage_errors(here, capsys, options, said):

@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file as save_tensors
 
 from icis_cli import (
     DEFAULT,
@@ -21,6 +22,7 @@ from icis_cli import (
     Mean,
     Mlp,
     Nearest,
+    Ridge,
     align,
     expand,
     find_head,
@@ -158,6 +160,90 @@ def test_a_record_that_is_wrong(saved, changes, words):
     with pytest.raises(InjectorError, match=words) as caught:
         Injector.load(saved)
     assert caught.value.path == saved
+
+
+def with_tensors(saved: Path, changes: dict[str, object]) -> None:
+    """Save the injector again with other tensors."""
+    with safe_open(saved, framework="np") as content:
+        metadata = content.metadata()
+    changed = {key: np.ascontiguousarray(value) for key, value in changes.items()}
+    save_arrays({**load_file(saved), **changed}, saved, metadata)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seen_names": list(range(40))},
+        {"seen_names": ["one"]},
+        {"unseen_names": ["one"]},
+        {"unseen_names": [None] * 6},
+        {"seen_rows": [0, 1]},
+        {"seen_rows": ["x"] * 40},
+        {"unseen_rows": [0.5] * 6},
+        {"unseen_rows": list(range(7))},
+        {"descriptors": []},
+        {"descriptors": [[1, 2]]},
+        {"losses": ["much"]},
+        {"source": {"path": "model.pt", "sha256": 0, "head": 3, "head_sha256": ""}},
+    ],
+)
+def test_a_record_whose_parts_do_not_fit(saved, changes):
+    record_before = saved.read_bytes()
+    assert Injector.load(saved)
+    rewritten(saved, **changes)
+    assert saved.read_bytes() != record_before
+    with pytest.raises(InjectorError, match="is damaged or no injector"):
+        Injector.load(saved)
+
+
+ONES = np.ones((40, 25), np.float32)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"descriptors.seen": np.full((40, 8), np.nan, np.float32)},
+        {"descriptors.unseen": np.full((6, 8), np.inf, np.float32)},
+        {"descriptors.unseen": np.ones((6, 7), np.float32)},
+        {"descriptors.unseen": np.ones((5, 8), np.float32)},
+        {"descriptors.unseen": np.ones((6, 8, 1), np.float32)},
+        {"descriptors.seen": np.ones((39, 8), np.float32)},
+        {"descriptors.seen": np.ones((40, 8), np.int64)},
+        {"heldout.rows": ONES * np.float32(np.nan)},
+        {"heldout.rows": ONES.astype(np.float64)},
+        {"heldout.rows": ONES[:, :24]},
+        {"heldout.fold": np.arange(40) % 2 + 0.5},
+        {"heldout.fold": np.arange(40) < 20},
+        {"method.descriptors": np.ones((40, 7), np.float32)},
+        {"method.descriptors": np.ones((60, 8), np.float32) * np.arange(60)[:, None]},
+        {"method.rows": np.ones(40, np.float32)},
+        {"method.rows": np.ones((0, 25), np.float32)},
+    ],
+)
+def test_tensors_that_are_damaged_or_do_not_fit(saved, changes):
+    with_tensors(saved, changes)
+    with pytest.raises(InjectorError, match="is damaged or no injector"):
+        Injector.load(saved)
+
+
+@pytest.mark.parametrize("method", [Ridge(), METHODS[0]], ids=lambda method: method.name)
+def test_a_method_without_its_numbers(folder, method):
+    path = folder / "injector.safetensors"
+    fitted(folder, method).save(path)
+    name = "method.median" if method.name == "ridge" else "method.rows.scale"
+    with_tensors(path, {name: np.empty(0, np.float32)})
+    with pytest.raises(InjectorError, match="is damaged or no injector"):
+        Injector.load(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
+def test_tensors_of_a_kind_that_numpy_has_not(saved, dtype):
+    with safe_open(saved, framework="np") as content:
+        metadata = content.metadata()
+    tensors = {key: torch.from_numpy(value) for key, value in load_file(saved).items()}
+    save_tensors({**tensors, "descriptors.seen": torch.ones(40, 8).to(dtype)}, saved, metadata)
+    with pytest.raises(InjectorError, match="is no readable injector"):
+        Injector.load(saved)
 
 
 def test_files_that_are_no_injector(saved, world):

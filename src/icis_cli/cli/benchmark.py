@@ -46,7 +46,7 @@ def benchmark(
             help="Other features of the data set than its res101.mat, in the same form.",
         ),
     ] = None,
-    method: run.Methods = None,
+    method: run.BenchmarkMethods = None,
     recipe: Annotated[
         str,
         typer.Option(
@@ -66,7 +66,7 @@ def benchmark(
     force: options.Force = False,
     markdown: run.Markdown = False,
     json: options.Json = False,
-    quiet: options.Quiet = False,
+    quiet: run.Quiet = False,
     no_progress: options.NoProgress = False,
 ) -> None:
     """Run the paper's protocol: train the base head on seen classes, add the rest, evaluate.
@@ -83,7 +83,7 @@ def benchmark(
     from icis_cli import read_xlsa17
     from icis_cli.comparison.benchmark import benchmark as run_benchmark
     from icis_cli.methods.recipes import RECIPES
-    from icis_cli.protocol.folders import SPLITS, find_datasets
+    from icis_cli.protocol.folders import find_datasets
     from icis_cli.report.comparisons import comparison_report, markdown_lines, quiet_lines
 
     if recipe not in RECIPES:
@@ -100,8 +100,7 @@ def benchmark(
             "name it: --data-set " + folders[0].name,
         )
     if csv is not None:
-        splits = tuple(path / SPLITS for path in folders)
-        inputs = (*splits, *(() if features is None else (features,)))
+        inputs = _read_files(folders, features)
         require_writable(csv, force=force, inputs=inputs, option="--csv")
     found: list[Benchmark] = []
     for path in folders:
@@ -159,6 +158,19 @@ def _wanted(folders: Sequence[Path], names: list[str] | None) -> tuple[Path, ...
             + ", ".join(path.resolve().name for path in folders)
         )
     return tuple(known[name.casefold()] for name in dict.fromkeys(names))
+
+
+def _read_files(folders: Sequence[Path], features: Path | None) -> tuple[Path, ...]:
+    """Return all files that are read: splits and features of every data set.
+
+    Raises:
+        FeatureError: a data set has no features.
+
+    """
+    from icis_cli.protocol.folders import SPLITS, find_features
+
+    values = [find_features(path) for path in folders] if features is None else [features]
+    return (*(path / SPLITS for path in folders), *values)
 
 
 def _shown(part: Benchmark) -> tuple[Comparison, str, Published | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from icis_cli.cli import options
 from icis_cli.cli.output import Output
 from icis_cli.errors import UsageError
 from icis_cli.files import require_writable
+
+if TYPE_CHECKING:
+    from icis_cli.comparison.problem import Problem
 
 
 def compare(
@@ -32,7 +35,7 @@ def compare(
     seen: given.Seen = None,
     unseen: given.Unseen = None,
     head: options.HeadKey = None,
-    method: run.Methods = None,
+    method: run.CompareMethods = None,
     seeds: run.Seeds = "0",
     calibration: run.Calibration = "auto",
     expected_accuracy: run.ExpectedAccuracy = None,
@@ -43,7 +46,7 @@ def compare(
     force: options.Force = False,
     markdown: run.Markdown = False,
     json: options.Json = False,
-    quiet: options.Quiet = False,
+    quiet: run.Quiet = False,
     no_progress: options.NoProgress = False,
 ) -> None:
     """Compare methods on your own classifier: fit, calibrate and evaluate each, seed by seed.
@@ -58,12 +61,14 @@ def compare(
         raise UsageError("--method conse needs --features: it predicts no rows to compare")
     from icis_cli import compare as compare_methods
     from icis_cli import problem_of, read_features
+    from icis_cli.injection.record import side_file
     from icis_cli.report.comparisons import comparison_report, markdown_lines, quiet_lines
 
     files = given.ClassFiles(attrs, unseen_attrs, classes, seen, unseen)
     files.check()
     if csv is not None:
-        inputs = (weights, *files.paths, *(() if features is None else (features,)))
+        given_files = (*files.paths, *(() if features is None else (features,)))
+        inputs = (weights, side_file(weights), *given_files)
         require_writable(csv, force=force, inputs=inputs, option="--csv")
     understood = given.understand(output, weights, files, head)
     found, aligned = understood.head, understood.classes
@@ -83,6 +88,7 @@ def compare(
         output.note(["auto is left out: seen classes cannot be held out to choose by"])
     if samples is not None and terms.calibration == "auto" and not problem.has_bias:
         output.warn(["the head has no bias to add an offset to: H is that of the rows as they are"])
+    output.warn(_one_sided(problem))
     with output.bar("compare", "runs") as bar:
         comparison = compare_methods(
             problem, contenders, chosen, terms, watch=None if bar is None else bar.show
@@ -103,3 +109,15 @@ def compare(
             "csv": None if csv is None else str(csv),
         },
     )
+
+
+def _one_sided(problem: Problem) -> tuple[str, ...]:
+    """Warn where samples are of seen, or of new classes alone: half of the figures need others."""
+    if problem.samples is None:
+        return ()
+    new = problem.samples.labels >= len(problem.pairs.rows)
+    if not new.any():
+        return ("no sample is of a new class: T1, u and H need samples of new classes",)
+    if new.all():
+        return ("no sample is of a seen class: s and H need samples of seen classes",)
+    return ()

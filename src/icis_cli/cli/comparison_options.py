@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,15 +19,21 @@ if TYPE_CHECKING:
 _RUNS = "What is run"
 _MOST_SEEDS = 1000
 
-Methods = Annotated[
-    list[str] | None,
-    typer.Option(
+
+def _methods(default: str) -> Any:
+    return typer.Option(
         "--method",
         metavar="NAME",
-        help="A method, auto, or conse; several times for several.",
+        help=f"A method, auto, or conse; several times for several. Default: {default}.",
         rich_help_panel=_RUNS,
-    ),
+        show_default=False,
+    )
+
+
+CompareMethods = Annotated[
+    list[str] | None, _methods("all, plus auto, and conse where there are --features")
 ]
+BenchmarkMethods = Annotated[list[str] | None, _methods("auto, icis, ridge")]
 Seeds = Annotated[
     str,
     typer.Option(
@@ -42,7 +48,8 @@ Calibration = Annotated[
     typer.Option(
         "--calibration",
         metavar="auto|none|FLOAT",
-        help="What is added to the new rows' biases; auto: found from held-out classes.",
+        help="auto: the lengths of new rows are evened, and an offset is added to their biases, "
+        "both found from held-out classes; a number: this offset alone.",
         rich_help_panel=_RUNS,
     ),
 ]
@@ -60,7 +67,7 @@ Ensemble = Annotated[
     typer.Option(
         "--ensemble",
         min=1,
-        max=1000,
+        max=100,
         help="Trainings with seeds of their own whose rows are averaged. Default: 1; auto: 3.",
         rich_help_panel=_RUNS,
     ),
@@ -79,6 +86,12 @@ Csv = Annotated[
     Path | None, typer.Option("--csv", metavar="FILE", help="Write one line per run, too.")
 ]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="Print one line a method.", rich_help_panel="What is printed"
+    ),
+]
 
 
 def seeds_of(text: str) -> tuple[int, ...]:

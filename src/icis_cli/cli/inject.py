@@ -102,7 +102,7 @@ def inject(
     if remove:
         if weights is None:
             raise UsageError("--remove needs --weights: the checkpoint to take rows off")
-        if attrs or unseen is not None or calibration != "auto":
+        if attrs or unseen or calibration != "auto" or expected_accuracy is not None:
             raise UsageError("--remove takes all injected rows off: leave out what to add")
         checkpoint = open_checkpoint(weights)
         output.note(checkpoint.notes)

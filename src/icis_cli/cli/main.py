@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -13,7 +15,7 @@ import typer
 
 from icis_cli import __version__
 from icis_cli.cli import benchmark, compare, demo, evaluate, fit, inject
-from icis_cli.cli.output import print_error
+from icis_cli.cli.output import StdoutError, print_error, to_stdout
 from icis_cli.errors import IcisError, QualityGateError, UsageError
 
 app = typer.Typer(
@@ -34,7 +36,8 @@ app.command("demo")(demo.demo)
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"icis {__version__}")
+        with to_stdout():
+            print(f"icis {__version__}")
         raise typer.Exit
 
 
@@ -57,6 +60,10 @@ def run(arguments: list[str]) -> int:
             raise KeyboardInterrupt
     except QualityGateError as error:
         return _report(error, as_json=False)  # the result has been printed already
+    except StdoutError as error:
+        _trace()
+        _forget_stdout()
+        return _report(error, as_json=False)
     except IcisError as error:
         _trace()
         return _report(error, as_json=as_json)
@@ -78,7 +85,7 @@ def _report(error: IcisError, *, as_json: bool) -> int:
     try:
         print_error(error, as_json=as_json)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:  # it has been told on stderr
         _forget_stdout()
     return error.exit_code
 
@@ -125,15 +132,18 @@ def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Run the command line; the entry point of ``icis``."""
     signal.signal(signal.SIGTERM, _terminated)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it is where the process was started without one
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what its encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     code = run(sys.argv[1:])
     try:
-        if sys.stdout is not None:  # it is where the process was started without one
-            sys.stdout.flush()
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            print_error(IcisError(f"stdout: {error.strerror}"), as_json=False)
+        with to_stdout():
+            pass  # what help left in the buffer
+    except (StdoutError, BrokenPipeError) as error:
+        if isinstance(error, StdoutError):
+            print_error(error, as_json=False)
         _forget_stdout()
         code = code or 1
     sys.exit(code)
@@ -141,4 +151,6 @@ def main() -> None:
 
 def _forget_stdout() -> None:
     """Let go of a stdout that takes nothing, so that Python does not complain about it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError):  # a stream without a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stdout = io.StringIO()

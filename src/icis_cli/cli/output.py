@@ -13,12 +13,37 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from icis_cli.errors import IcisError, printable
+from icis_cli.errors import IcisError, OutputError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 SCHEMA_VERSION = 1
+
+
+class StdoutError(OutputError):
+    """stdout takes nothing more, so that an error cannot be told there, either."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__("stdout", error.strerror or str(error))
+
+
+@contextmanager
+def to_stdout() -> Iterator[None]:
+    """Write to stdout in this block, up to the last byte.
+
+    Raises:
+        StdoutError: it takes nothing more, e.g. on a full disk.
+        BrokenPipeError: nobody reads it any more.
+
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StdoutError(error) from error
 
 
 @dataclass(frozen=True)
@@ -64,13 +89,19 @@ class Output:
         quiet: str | tuple[str, ...],
         data: Mapping[str, Any],
     ) -> None:
-        """Print the result (stdout) in the form that was asked for; a tuple holds lines."""
-        if self.mode == "json":
-            print_json({"schema_version": SCHEMA_VERSION, "command": self.command, **data})
-        elif self.mode == "quiet":
-            _show(quiet, sys.stdout)
-        else:
-            _show(human, sys.stdout)
+        """Print the result (stdout) in the form that was asked for; a tuple holds lines.
+
+        Raises:
+            StdoutError, BrokenPipeError: as :func:`to_stdout`.
+
+        """
+        with to_stdout():
+            if self.mode == "json":
+                print_json({"schema_version": SCHEMA_VERSION, "command": self.command, **data})
+            elif self.mode == "quiet":
+                _show(quiet, sys.stdout)
+            else:
+                _show(human, sys.stdout)
 
     @contextmanager
     def bar(self, what: str, unit: str) -> Iterator[ProgressBar | None]:

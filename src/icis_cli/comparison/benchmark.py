@@ -118,7 +118,7 @@ def base_problem(data: Xlsa17, seed: int, recipe: BaseRecipe | None = None) -> P
         rows,
         (data.descriptors[data.seen_classes], data.descriptors[data.unseen_classes]),
         [data.class_names[row] for row in data.head_classes],
-        Samples(data.features[test], data.head_rows(test)),
+        Samples(data.features[test], data.head_rows(test), data.features_path),
     )
 
 

@@ -93,6 +93,7 @@ def compare(
         HeadError: an offset for a head without biases.
         TrainingError: ``"auto"`` where seen classes cannot be held out, a predicted row that is
             not finite, or as in ``Method.fit``.
+        FeatureError: samples so large that a logit is not finite.
         ValueError: no contender, no seed, or ``"conse"`` without samples.
 
     """

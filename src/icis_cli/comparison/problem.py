@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,13 @@ class Samples:
     Attributes:
         features: (N, D) inputs of the head, any float dtype; N >= 1.
         labels: (N,) classes, seen ones in head-row order, then unseen ones.
+        path: where they were read from, for errors.
 
     """
 
     features: NDArray[Any]
     labels: IntArray
+    path: Path | str = "features"
 
 
 @dataclass(frozen=True)
@@ -70,22 +73,36 @@ class Problem:
         return affordable_folds(len(rows)) > 0 and stand_ins(rows, self.width) is not None
 
     def evaluate(self, new: FloatArray) -> Evaluation:
-        """Evaluate the head with the rows (U, P) appended; there must be samples."""
+        """Evaluate the head with the rows (U, P) appended; there must be samples.
+
+        Raises:
+            FeatureError: a logit is not finite.
+
+        """
         rows = np.concatenate([self.pairs.rows, new])
         samples = self._samples()
         bias = rows[:, self.width] if self.has_bias else None
         seen = len(self.pairs.rows)
         weight = rows[:, : self.width]
-        return self._result(answer_features(samples.features, samples.labels, weight, bias, seen))
+        return self._result(
+            answer_features(samples.features, samples.labels, weight, bias, seen, path=samples.path)
+        )
 
     def evaluate_conse(self) -> Evaluation:
-        """Evaluate ConSE on the head as it is; there must be samples."""
+        """Evaluate ConSE on the head as it is; there must be samples.
+
+        Raises:
+            FeatureError: a logit is not finite.
+
+        """
         pairs, samples = self.pairs, self._samples()
         bias = pairs.rows[:, self.width] if self.has_bias else None
         descriptors = np.concatenate([pairs.descriptors, pairs.unseen])
         weight = pairs.rows[:, : self.width]
         return self._result(
-            answer_conse(samples.features, samples.labels, weight, bias, descriptors)
+            answer_conse(
+                samples.features, samples.labels, weight, bias, descriptors, path=samples.path
+            )
         )
 
     def _result(self, answers: Answers) -> Evaluation:
@@ -131,7 +148,7 @@ def problem_of(
         one_file = len(classes.sources) == len(classes.views)
         rows = classes.seen_rows + classes.unseen_rows if one_file else None
         labels = LabelMap(names, rows).head_rows(features.labels, features.path)
-        samples = Samples(features.values, labels)
+        samples = Samples(features.values, labels, features.path)
     return Problem(seen_pairs(head, classes, views), width, names, samples, views)
 
 

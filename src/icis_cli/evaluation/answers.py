@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icis_cli.arrays import FloatArray, IntArray
+from icis_cli.errors import FeatureError
+
+#: Larger logits overflow, or their differences do.
+_LARGEST = float(np.finfo(np.float32).max) / 2
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ def answer_features(
     bias: FloatArray | None,
     seen_classes: int,
     block: int = 4096,
+    path: Path | str = "features",
 ) -> Answers:
     """Run a head over features.
 
@@ -85,12 +91,42 @@ def answer_features(
         bias: (K+U,) or None.
         seen_classes: K.
         block: samples per matrix product.
+        path: of the features, for errors.
+
+    Raises:
+        FeatureError: a logit is not finite.
 
     """
-    parts = []
+    return joined(
+        answers_of_logits(logits, labels[start : start + block], seen_classes)
+        for start, logits in logits_of(features, weight, bias, block, path)
+    )
+
+
+def logits_of(
+    features: NDArray[Any],
+    weight: FloatArray,
+    bias: FloatArray | None,
+    block: int,
+    path: Path | str,
+) -> Iterator[tuple[int, FloatArray]]:
+    """Yield the first sample of each block with the block's logits; see :func:`answer_features`.
+
+    Raises:
+        FeatureError: a logit is not finite.
+
+    """
     for start in range(0, len(features), block):
-        logits = features[start : start + block].astype(np.float32) @ weight.T
-        if bias is not None:
-            logits += bias
-        parts.append(answers_of_logits(logits, labels[start : start + block], seen_classes))
-    return joined(parts)
+        with np.errstate(over="ignore", invalid="ignore"):  # told below
+            logits = features[start : start + block].astype(np.float32) @ weight.T
+            if bias is not None:
+                logits += bias
+        if not (logits.max() <= _LARGEST and logits.min() >= -_LARGEST):  # NaN, too
+            odd = ~(np.abs(logits) <= _LARGEST).all(axis=1)
+            raise FeatureError(
+                path,
+                f"the logits of sample {start + int(np.flatnonzero(odd)[0])} (counted from 0) are "
+                "too large for float32",
+                "its features, or the rows of the head, are far too large: compute them anew",
+            )
+        yield start, logits

@@ -7,13 +7,14 @@ p of the head; the answer is the class with the most similar descriptor, by cosi
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icis_cli.arrays import FloatArray, IntArray, unit_rows
-from icis_cli.evaluation.answers import Answers, answers_of_logits, joined
+from icis_cli.evaluation.answers import Answers, answers_of_logits, joined, logits_of
 
 
 def answer_conse(
@@ -24,6 +25,7 @@ def answer_conse(
     descriptors: FloatArray,
     top: int | None = None,
     block: int = 4096,
+    path: Path | str = "features",
 ) -> Answers:
     """Answer by ConSE, among seen and unseen classes.
 
@@ -35,18 +37,19 @@ def answer_conse(
         descriptors: (K+U, d), seen classes first; U must not be 0.
         top: T >= 1; None for all seen classes.
         block: samples at once.
+        path: of the features, for errors.
 
     Returns:
         Facts about the cosines (N, K+U), which take the place of logits.
+
+    Raises:
+        FeatureError: a logit is not finite.
 
     """
     seen_classes = len(weight)
     directions = unit_rows(descriptors)
     parts = []
-    for start in range(0, len(features), block):
-        logits = features[start : start + block].astype(np.float32) @ weight.T
-        if bias is not None:
-            logits += bias
+    for start, logits in logits_of(features, weight, bias, block, path):
         mixed = probabilities(logits, top) @ descriptors[:seen_classes]
         cosines = unit_rows(mixed) @ directions.T
         parts.append(answers_of_logits(cosines, labels[start : start + block], seen_classes))

@@ -17,7 +17,8 @@ def evaluate_features(known: KnownHead, features: Features) -> Evaluation:
         features: inputs of the head with labels.
 
     Raises:
-        FeatureError: another width than the head's, or labels that are no class of it.
+        FeatureError: another width than the head's, labels that are no class of it, or values so
+            large that a logit is not finite.
         AlignmentError: the head has no new class, or no seen one.
 
     """
@@ -31,7 +32,9 @@ def evaluate_features(known: KnownHead, features: Features) -> Evaluation:
             "use the inputs of the final layer of this very network",
         )
     labels = known.label_map.head_rows(features.labels, features.path)
-    answers = answer_features(features.values, labels, head.weight, head.bias, known.seen_classes)
+    answers = answer_features(
+        features.values, labels, head.weight, head.bias, known.seen_classes, path=features.path
+    )
     return evaluation_of(answers, known.names, known.seen_classes)
 
 

@@ -21,7 +21,7 @@ class Features:
     """Inputs of a head with their labels.
 
     Attributes:
-        values: (N, D), float16, float32 or float64, finite.
+        values: (N, D), float16, float32 or float64, finite in float32.
         labels: (N,) class names, or descriptor row numbers.
         path: where they were read from.
 
@@ -83,7 +83,7 @@ def read_features(path: Path | str) -> Features:
     """Read ``features`` and ``labels`` from an ``.npz``.
 
     Raises:
-        FeatureError: missing, not such a file, of the wrong shape, or not finite.
+        FeatureError: missing, not such a file, of the wrong shape, or not finite in float32.
 
     """
     path = Path(path)
@@ -114,8 +114,20 @@ def read_features(path: Path | str) -> Features:
             f"'labels' is {labels.shape} {labels.dtype}, expected {values.shape[:1]} names or "
             "whole numbers",
         )
-    if not np.isfinite(values).all():
-        raise FeatureError(path, "'features' holds NaN or infinite values")
+    _require_float32(path, values)
     if labels.dtype.kind in "US":
         return Features(values, texts(labels), path)
     return Features(values, labels.astype(np.int64), path)
+
+
+def _require_float32(path: Path, values: NDArray[Any]) -> None:
+    """Refuse values that are not finite, or would not be in float32."""
+    if not np.isfinite(values).all():
+        raise FeatureError(path, "'features' holds NaN or infinite values")
+    largest = max(float(values.max()), -float(values.min()))
+    if largest > float(np.finfo(np.float32).max):
+        raise FeatureError(
+            path,
+            f"'features' holds {largest:g} (or its negative), expected numbers that fit float32",
+            "compute these features anew",
+        )

@@ -201,17 +201,68 @@ class Injector:
                 ),
                 descriptors=tuple((name, digest) for name, digest in record["descriptors"]),
                 views=_views(record.get("views"), tensors["descriptors.seen"].shape[1]),
-                losses=tuple(record["losses"]),
+                losses=tuple(float(loss) for loss in record["losses"]),
                 stopped=str(record["stopped"]),
                 held=_held(tensors),
                 version=str(record["tool"]["version"]),
                 digest=sha256_of(path),
             )
-        except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            _checked(injector)
+        except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise InjectorError(
                 path, f"is damaged or no injector ({error!r})", "make it again with icis fit"
             ) from None
         return injector
+
+
+def _checked(injector: Injector) -> None:
+    """Check that the parts of an injector are what they should be and fit together.
+
+    Raises:
+        ValueError: they do not. A damaged predictor may raise LookupError or TypeError, too.
+
+    """
+    _require_texts("source", tuple(asdict(injector.source).values()))
+    _require_texts("descriptors", tuple(part for pair in injector.descriptors for part in pair))
+    if len(injector.descriptors) < len(injector.views.widths):
+        raise ValueError(f"{len(injector.descriptors)} descriptor files for more views")
+    for side, values, names, rows in (
+        ("seen", injector.seen_descriptors, injector.seen_names, injector.seen_rows),
+        ("unseen", injector.unseen_descriptors, injector.unseen_names, injector.unseen_rows),
+    ):
+        _require_rows(f"descriptors.{side}", values)
+        _require_texts(f"{side}_names", names)
+        if not all(type(row) is int and row >= 0 for row in rows):
+            raise ValueError(f"{side}_rows: expected row numbers")
+        if not 0 < len(values) == len(names) == len(rows):
+            raise ValueError(
+                f"{len(values)} {side} descriptors, {len(names)} names and {len(rows)} rows"
+            )
+    if injector.unseen_descriptors.shape[1] != injector.seen_descriptors.shape[1]:
+        raise ValueError("seen and unseen descriptors differ in width")
+    with np.errstate(all="ignore"):  # a row that is not finite is refused where it is used
+        row = injector.predict(injector.seen_descriptors[:1])
+    if row.ndim != 2 or row.shape[0] != 1 or row.dtype != np.float32 or not row.size:
+        raise ValueError(f"the method predicts {row.shape} {row.dtype} for one descriptor")
+    held = injector.held
+    if held is not None:
+        _require_rows("heldout.rows", held.rows)
+        if held.rows.shape[1] != row.shape[1]:
+            raise ValueError(
+                f"held-out rows of {held.rows.shape[1]} numbers, predicted ones of {row.shape[1]}"
+            )
+
+
+def _require_texts(what: str, values: tuple[Any, ...]) -> None:
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{what}: expected texts")
+
+
+def _require_rows(what: str, values: NDArray[Any]) -> None:
+    if values.ndim != 2 or values.dtype != np.float32 or not np.isfinite(values).all():
+        raise ValueError(
+            f"{what}: expected finite float32 rows, found {values.shape} {values.dtype}"
+        )
 
 
 def _views(settings: Mapping[str, Any] | None, width: int) -> ViewSpace:
@@ -231,6 +282,8 @@ def _held(tensors: Mapping[str, Any]) -> HeldOut | None:
     count = len(tensors["descriptors.seen"])
     if held.rows.ndim != 2 or held.classes.ndim != 1 or held.fold.ndim != 1:
         raise ValueError("the held-out rows are no matrix with a class and a fold for each row")
+    if held.fold.dtype != np.int64:
+        raise ValueError("the folds of the held-out classes are no whole numbers")
     if len(np.unique(held.fold)) < 2 or len(np.unique(held.classes)) < len(held.classes):
         raise ValueError("the held-out classes are in fewer than two folds, or occur twice")
     if held.classes.dtype != np.int64 or not ((held.classes >= 0) & (held.classes < count)).all():
@@ -250,7 +303,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, FloatArray]]:
                 raise InjectorError(path, "is a safetensors file, but no injector")
             record = json.loads(text)
             tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise InjectorError(
             path, f"is no readable injector ({error})", "make it again with icis fit"
         ) from None

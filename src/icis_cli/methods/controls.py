@@ -34,7 +34,10 @@ class NearestRow(Predictor):
 
     @classmethod
     def restore(cls, tensors: Mapping[str, FloatArray], settings: Mapping[str, Setting]) -> Self:
-        return cls(tensors["descriptors"], tensors["rows"])
+        descriptors, rows = tensors["descriptors"], tensors["rows"]
+        if len(descriptors) != len(rows):
+            raise ValueError("the rows do not fit the descriptors")
+        return cls(descriptors, rows)
 
 
 @dataclass(frozen=True)

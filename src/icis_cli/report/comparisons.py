@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from icis_cli.comparison.result import Comparison, ComparisonRow
 from icis_cli.protocol.published import SOURCE, Published
+from icis_cli.validation.heldout import affordable_folds
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,6 +50,14 @@ _HELD_OUT = (
     _TIME,
 )
 
+#: Figures of a line of ``--quiet``, by their labels there.
+_QUIET = {"harmonic": "harmonic", "ausuc": "ausuc", "zsl": "zsl_top1"}
+_QUIET_HELD_OUT = {
+    "cosine": "held_out_cosine",
+    "retrieval": "held_out_retrieval",
+    "norm_ratio": "held_out_norm_ratio",
+}
+
 ACCURACY_CAPTION = (
     "T1: new classes, sought among new ones only; u, s: new and seen classes, sought among all; "
     "H: their harmonic mean; AUSUC: area under the seen-unseen curve; best H: over all offsets, "
@@ -57,7 +66,7 @@ ACCURACY_CAPTION = (
 HELD_OUT_CAPTION = (
     "held-out seen classes: cosine of predicted and true row, around the mean row; retrieval: how "
     "often the own true row is the most similar one of the fold (%); norm ratio: predicted / true "
-    "distance from the mean row; -: not held out, because refits take long (--cv 5 does it)"
+    "distance from the mean row"
 )
 PUBLISHED_CAPTION = (
     f"published: {SOURCE}; features of this width need not be the paper's own (those of xlsa17 "
@@ -79,7 +88,7 @@ def title_of(comparison: Comparison, name: str = "") -> str:
 
 def caption_of(comparison: Comparison, published: Published | None = None) -> str:
     """Return what the columns mean."""
-    text = ACCURACY_CAPTION if comparison.samples else HELD_OUT_CAPTION
+    text = ACCURACY_CAPTION if comparison.samples else HELD_OUT_CAPTION + _not_held(comparison)
     mixed = [row for row in comparison.rows if len(row.chosen) > 1]
     for row in mixed:
         counts = ", ".join(
@@ -87,6 +96,18 @@ def caption_of(comparison: Comparison, published: Published | None = None) -> st
         )
         text += f"; auto took {counts}"
     return text if published is None else f"{text}; {PUBLISHED_CAPTION}"
+
+
+def _not_held(comparison: Comparison) -> str:
+    """Return why a figure of held-out classes is not there, where one is not."""
+    missing = [any(run.held_out is None for run in row.runs) for row in comparison.rows]
+    if not any(missing):
+        return ""
+    folds = affordable_folds(comparison.seen_classes)
+    if not folds:
+        return "; -: not held out, because there are too few seen classes to hold out"
+    why = "" if all(missing) else ", because refits take long"  # or because --cv 0 forbade it
+    return f"; -: not held out{why} (--cv {folds} does it)"
 
 
 def cells_of(
@@ -169,14 +190,18 @@ def markdown_lines(
 
 
 def quiet_lines(comparison: Comparison, name: str = "") -> tuple[str, ...]:
-    """Return one line a method: H, AUSUC and T1; without samples cosine, retrieval, norm ratio."""
-    shown = ("harmonic", "ausuc", "zsl_top1")
-    if not comparison.samples:
-        shown = ("held_out_cosine", "held_out_retrieval", "held_out_norm_ratio")
+    """Return one line a method: H, AUSUC and T1; without samples cosine, retrieval, norm ratio.
+
+    Figures are labelled as those of ``icis eval``.
+    """
+    shown = _QUIET if comparison.samples else _QUIET_HELD_OUT
     found = []
     for row in comparison.rows:
         means = row.mean()
-        values = [means[key] for key in shown]
-        texts = ("-" if value is None else f"{value:.4f}" for value in values)
+        texts = (f"{label} {_fraction(means[figure])}" for label, figure in shown.items())
         found.append(" ".join((*([name] if name else []), row.method, *texts)))
     return tuple(found)
+
+
+def _fraction(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4f}"
