@@ -287,6 +287,14 @@ def test_another_head_is_refused(folder, world):
         expand(open_checkpoint(folder / "unbiased.pt"), injector)
 
 
+def test_an_injector_that_predicts_rows_of_another_width_is_refused(folder):
+    injector = injector_for(folder / "model.pt", folder)
+    for held in (None, injector.held):
+        odd = replace(injector, predictor=MeanRow(np.ones(24, dtype=np.float32)), held=held)
+        with pytest.raises(InjectorError, match=r"rows have 25 numbers, .* predicts 24"):
+            expand(open_checkpoint(folder / "model.pt"), odd)
+
+
 @pytest.mark.parametrize("gamma", [0.5, -3.0])
 def test_calibration_moves_the_biases_of_new_rows_only(folder, gamma):
     injector = injector_for(folder / "model.pt", folder)

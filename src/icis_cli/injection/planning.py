@@ -60,12 +60,6 @@ def expand(
             "the record belongs to another file: remove the .icis.json beside it",
         )
     _check_belongs(checkpoint, head, injector, record)
-    if injector.held is not None and injector.held.rows.shape[1] != head.rows.shape[1]:
-        raise InjectorError(
-            checkpoint.path,
-            "its rows have another width than those that the injector held out",
-            "run icis fit again with these weights",
-        )
     if not isinstance(calibration, str) and calibration and head.bias is None:
         raise HeadError(
             f"{checkpoint.path}: the head {head.key!r} has no bias, which an offset needs",
@@ -74,6 +68,14 @@ def expand(
     classes = new_classes(injector, descriptors, unseen)
     known = record.class_names if record is not None else _known_names(checkpoint, injector)
     _check_new(known, classes.names)
+    predicted = _finite(injector.predict(classes.descriptors), classes)
+    if predicted.shape[1] != head.rows.shape[1]:
+        raise InjectorError(
+            checkpoint.path,
+            f"its rows have {head.rows.shape[1]} numbers, but the injector predicts "
+            f"{predicted.shape[1]}",
+            "run icis fit again with these weights",
+        )
     enter = injector.views.enter
     tuned = tune(
         SeenPairs(
@@ -81,7 +83,7 @@ def expand(
             head.rows[: len(injector.seen_names)],
             enter(classes.descriptors),
         ),
-        _finite(injector.predict(classes.descriptors), classes),
+        predicted,
         injector.held,
         head.weight.shape[1],
         calibration,
