@@ -17,7 +17,7 @@ from icis_cli.injection.choosing import choose
 from icis_cli.methods.controls import Mean, Nearest
 from icis_cli.methods.icis import SINGLE
 from icis_cli.report.comparisons import comparison_report
-from icis_cli.validation.selection import AUTO, AUTO_MEMBERS, CLEARLY
+from icis_cli.validation.selection import AUTO, AUTO_MEMBERS
 
 #: Networks that are hardly trained: what they learn does not matter.
 QUICK = api.Mlp(replace(SINGLE, epochs=2, min_steps=0))
@@ -69,7 +69,7 @@ def a_run(method="ridge", seed=0, found=None, chosen=None):
 def test_figures_are_those_of_fit_inject_and_eval(here, problem, method, seed):
     checkpoint, head, classes = parts(here)
     methods = AUTO if method == "auto" else (api.Ridge(),)
-    choice = choose(head, classes, methods, clearly=CLEARLY, seed=seed)
+    choice = choose(head, classes, methods, seed=seed)
     injector = api.fit(
         checkpoint, head, classes, choice.method, seed=seed, views=choice.views, held=choice.held,
         members=AUTO_MEMBERS if choice.method.seeded else 1,

@@ -147,8 +147,10 @@ def evaluate(
     _print(output, weights, evaluation, gates)
     missed = [gate for gate in gates if not gate["passed"]]
     if missed:
+        from icis_cli.report.tables import fraction
+
         said = ", ".join(
-            f"{gate['metric']} is {_fraction(gate['value'])}, expected at least {gate['minimum']}"
+            f"{gate['metric']} is {fraction(gate['value'])}, expected at least {gate['minimum']}"
             for gate in missed
         )
         raise QualityGateError(f"quality gate missed: {said}")
@@ -240,16 +242,12 @@ def _gates(
 def _print(
     output: Output, weights: Path, evaluation: Evaluation, gates: list[dict[str, Any]]
 ) -> None:
-    from icis_cli.report.tables import evaluation_report
+    from icis_cli.report.tables import evaluation_report, fraction
 
     output.result(
         evaluation_report(evaluation),
-        f"harmonic {_fraction(evaluation.harmonic)} seen {_fraction(evaluation.seen)} "
-        f"unseen {_fraction(evaluation.unseen)} ausuc {_fraction(evaluation.ausuc)} "
-        f"zsl {_fraction(evaluation.zsl_top1)}",
+        f"harmonic {fraction(evaluation.harmonic)} seen {fraction(evaluation.seen)} "
+        f"unseen {fraction(evaluation.unseen)} ausuc {fraction(evaluation.ausuc)} "
+        f"zsl {fraction(evaluation.zsl_top1)}",
         {"weights": str(weights), **evaluation.to_json(), "gates": gates},
     )
-
-
-def _fraction(value: float | None) -> str:
-    return "unknown" if value is None or not math.isfinite(value) else f"{value:.4f}"

@@ -135,7 +135,7 @@ def fit(
     from icis_cli.report.understood import fit_summary, summary_json
     from icis_cli.runtime import choose_device
     from icis_cli.validation.heldout import fold_numbers, judge
-    from icis_cli.validation.selection import AUTO_MEMBERS, CLEARLY
+    from icis_cli.validation.selection import AUTO_MEMBERS
 
     files = given.ClassFiles(attrs, unseen_attrs, classes, seen, unseen)
     files.check()
@@ -162,7 +162,6 @@ def fit(
             aligned,
             methods,
             folds=cv,
-            clearly=CLEARLY,
             members=members,
             seed=seed,
             device=device,

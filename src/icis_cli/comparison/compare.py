@@ -17,14 +17,14 @@ from icis_cli.comparison.problem import Problem
 from icis_cli.comparison.result import Accuracy, Comparison, ComparisonRow, Run
 from icis_cli.errors import HeadError, TrainingError
 from icis_cli.evaluation.result import Evaluation
-from icis_cli.injection.fitting import default_folds
+from icis_cli.injection.choosing import choose_method, folds_for
 from icis_cli.injection.tuning import Wanted, tune
 from icis_cli.methods.base import Method
 from icis_cli.methods.ensemble import fit_ensemble
 from icis_cli.methods.registry import METHODS
 from icis_cli.runtime import choose_device, import_torch
-from icis_cli.validation.heldout import HeldOut, affordable_folds, hold_out, judge
-from icis_cli.validation.selection import AUTO, AUTO_MEMBERS, select_method
+from icis_cli.validation.heldout import HeldOut, judge
+from icis_cli.validation.selection import AUTO, AUTO_MEMBERS
 
 #: A method, or what is none: the choice by held-out classes, and an inference rule.
 Contender = Method | Literal["auto", "conse"]
@@ -106,12 +106,13 @@ def compare(
     if not isinstance(terms.calibration, str) and terms.calibration and not problem.has_bias:
         raise HeadError(
             "the head has no bias, which an offset needs",
-            "pass --calibration none, or auto, which evens the rows without an offset",
+            "pass --calibration none, or auto, which leaves the rows as they are",
         )
-    device = choose_device(terms.device)
     plan = [(c, tuple(seeds) if _seeded(c) else (seeds[0],)) for c in contenders]
+    device = "cpu"
     if any(_seeded(contender) for contender in contenders):
         import_torch()  # not to count as training
+        device = choose_device(terms.device)
     total, done = sum(len(own) for _, own in plan), 0
     rows = []
     for contender, own in plan:
@@ -178,23 +179,25 @@ def _held(
     device: str,
 ) -> tuple[Method, HeldOut | None]:
     """Return the method, chosen where that is asked for, with its held-out rows."""
-    pairs, folds, members = problem.pairs, terms.folds, _members(contender, terms)
-    if isinstance(contender, str):
-        folds = affordable_folds(len(pairs.rows)) if folds is None else folds
-        if not folds:
-            raise TrainingError(
-                "auto cannot choose a method without holding seen classes out "
-                f"({len(pairs.rows)} classes, {folds} folds)",
-                "pass --cv 5, or name the methods, without auto",
-            )
-        selection = select_method(
-            AUTO, pairs, problem.width, folds, members=members, seed=seed, device=device
+    methods = AUTO if isinstance(contender, str) else (contender,)
+    count = len(problem.pairs.rows)
+    folds = folds_for(methods, count, terms.folds)
+    if len(methods) > 1 and not folds:
+        raise TrainingError(
+            "auto cannot choose a method without holding seen classes out "
+            f"({count} classes, {folds} folds)",
+            "pass --cv 5, or name the methods, without auto",
         )
-        return AUTO[selection.chosen], selection.held
-    folds = default_folds(contender, len(pairs.rows)) if folds is None else folds
-    if not folds:
-        return contender, None
-    return contender, hold_out(contender, pairs, folds, members=members, seed=seed, device=device)
+    method, held, _ = choose_method(
+        methods,
+        problem.pairs,
+        problem.width,
+        folds,
+        members=_members(contender, terms),
+        seed=seed,
+        device=device,
+    )
+    return method, held
 
 
 def _finite(rows: FloatArray, method: Method) -> FloatArray:

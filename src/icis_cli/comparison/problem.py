@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from icis_cli.evaluation.answers import Answers, answer_features
 from icis_cli.evaluation.conse import answer_conse
 from icis_cli.evaluation.features import Features, LabelMap
 from icis_cli.evaluation.result import Evaluation, evaluation_of
+from icis_cli.injection.choosing import choose_views
 from icis_cli.injection.fitting import seen_pairs
 from icis_cli.methods.base import SeenPairs
 from icis_cli.validation.heldout import affordable_folds
-from icis_cli.validation.selection import select_views, view_spaces
 from icis_cli.validation.standins import stand_ins
 
 
@@ -66,7 +67,7 @@ class Problem:
         """Whether the head has biases, to which an offset can be added."""
         return bool(self.pairs.rows.shape[1] > self.width)
 
-    @property
+    @cached_property
     def selectable(self) -> bool:
         """Whether seen classes can be held out, and their rows differ, so that one can choose."""
         rows = self.pairs.rows
@@ -135,7 +136,7 @@ def problem_of(
     """
     names = classes.seen_names + classes.unseen_names
     width = head.weight.shape[1]
-    views = views or _views(head, classes)
+    views = views or choose_views(head, classes, affordable_folds(len(head.rows)))[0]
     samples = None
     if features is not None:
         if features.values.shape[1] != width:
@@ -171,13 +172,3 @@ def problem_of_rows(
     pairs = SeenPairs(seen, rows, unseen)
     views = ViewSpace.equal((seen.shape[1],))
     return Problem(pairs, rows.shape[1] - 1, tuple(names), samples, views)
-
-
-def _views(head: Head, classes: AlignedClasses) -> ViewSpace:
-    """Choose weights of several views by held-out classes, as fit does; equal where one cannot."""
-    spaces = view_spaces([view.width for view in classes.views])
-    folds, width = affordable_folds(len(head.rows)), head.weight.shape[1]
-    if len(spaces) == 1 or not folds or stand_ins(head.rows, width) is None:
-        return spaces[0]
-    raw = SeenPairs(classes.seen, head.rows, classes.unseen)
-    return spaces[select_views(raw, spaces, width, folds).chosen]

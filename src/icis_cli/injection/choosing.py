@@ -20,6 +20,7 @@ from icis_cli.validation.selection import (
     select_views,
     view_spaces,
 )
+from icis_cli.validation.standins import stand_ins
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,6 @@ def choose(
     methods: Sequence[Method],
     *,
     folds: int | None = None,
-    clearly: float,
     members: int = 1,
     seed: int = 0,
     device: str = "cpu",
@@ -61,7 +61,6 @@ def choose(
         classes: from ``align``.
         methods: to choose from, the default first; one is no choice, but is held out as well.
         folds: None for as many as are cheap for the first method; 0 for none.
-        clearly: by how many standard errors another than the first must be better.
         members: of ensembles, where a method depends on its seed.
         seed: of the methods.
         device: ``"cpu"`` or ``"cuda"``.
@@ -71,45 +70,90 @@ def choose(
         TrainingError: a choice without folds, too few classes, or as in ``Method.fit``.
 
     """
-    width = head.weight.shape[1]
-    if folds is None and len(methods) > 1:
-        folds = affordable_folds(len(head.rows))
-    elif folds is None:
-        folds = default_folds(methods[0], len(head.rows))
-    if len(methods) > 1 and not folds:
+    count = folds_for(methods, len(head.rows), folds)
+    if len(methods) > 1 and not count:
         raise TrainingError(
             f"nothing can be chosen without holding seen classes out ({len(head.rows)} classes, "
-            f"{folds} folds)",
+            f"{count} folds)",
             "name one --method, without --select",
         )
-    views, weights = _views(head, classes, width, folds)
-    pairs = seen_pairs(head, classes, views)
-    if len(methods) == 1:
-        if not folds:
-            return Choice(methods[0], views, None, None, weights)
-        if watch is not None:
-            watch(0, 1, describe(methods[0]))
-        held = hold_out(methods[0], pairs, folds, members=members, seed=seed, device=device)
-        return Choice(methods[0], views, held, None, weights)
-    selection = select_method(
+    views, weights = choose_views(head, classes, count)
+    method, held, selection = choose_method(
         methods,
-        pairs,
-        width,
-        folds,
-        clearly=clearly,
+        seen_pairs(head, classes, views),
+        head.weight.shape[1],
+        count,
         members=members,
         seed=seed,
         device=device,
         watch=watch,
     )
-    return Choice(methods[selection.chosen], views, selection.held, selection, weights)
+    return Choice(method, views, held, selection, weights)
 
 
-def _views(
-    head: Head, classes: AlignedClasses, width: int, folds: int
+def folds_for(methods: Sequence[Method], classes: int, wanted: int | None = None) -> int:
+    """Return in how many folds so many seen classes are held out.
+
+    Args:
+        methods: to choose from, the default first.
+        classes: K.
+        wanted: what was asked for; None for as many as the choice needs, or as are cheap.
+
+    """
+    if wanted is not None:
+        return wanted
+    return affordable_folds(classes) if len(methods) > 1 else default_folds(methods[0], classes)
+
+
+def choose_method(
+    methods: Sequence[Method],
+    pairs: SeenPairs,
+    width: int,
+    folds: int,
+    *,
+    members: int = 1,
+    seed: int = 0,
+    device: str = "cpu",
+    watch: SelectionWatch | None = None,
+) -> tuple[Method, HeldOut | None, Selection | None]:
+    """Return the method, its held-out rows (None without folds), and from what it was chosen.
+
+    Args:
+        methods: to choose from, the default first; more than one needs folds.
+        pairs: what there is to learn from.
+        width: D; where rows have more columns, the last is the bias.
+        folds: of seen classes; 0 for none.
+        members: as in :func:`choose`.
+        seed: as in :func:`choose`.
+        device: as in :func:`choose`.
+        watch: as in :func:`choose`.
+
+    Raises:
+        TrainingError: as in ``select_method``.
+
+    """
+    if len(methods) > 1:
+        found = select_method(
+            methods, pairs, width, folds, members=members, seed=seed, device=device, watch=watch
+        )
+        return methods[found.chosen], found.held, found
+    (method,) = methods
+    if not folds:
+        return method, None, None
+    if watch is not None:
+        watch(0, 1, describe(method))
+    return method, hold_out(method, pairs, folds, members=members, seed=seed, device=device), None
+
+
+def choose_views(
+    head: Head, classes: AlignedClasses, folds: int
 ) -> tuple[ViewSpace, Selection | None]:
-    spaces = view_spaces([view.width for view in classes.views])
-    if len(spaces) == 1 or not folds:
+    """Return how descriptor files are weighed, and from what that was chosen.
+
+    Equally, without a choice, where there is one file, no fold, or a head whose rows are alike.
+    """
+    spaces, width = view_spaces([view.width for view in classes.views]), head.weight.shape[1]
+    if len(spaces) == 1 or not folds or stand_ins(head.rows, width) is None:
         return spaces[0], None
     raw = SeenPairs(classes.seen, head.rows, classes.unseen)
     selection = select_views(raw, spaces, width, folds)

@@ -24,7 +24,7 @@ from icis_cli.checkpoint.head import Head
 from icis_cli.descriptors.views import ViewSpace
 from icis_cli.errors import InjectorError
 from icis_cli.files import appearing_together, require_writable, sha256_of
-from icis_cli.methods.base import Predictor, Setting
+from icis_cli.methods.base import RowPredictor, Setting
 from icis_cli.methods.registry import restore
 from icis_cli.validation.heldout import HeldOut
 
@@ -86,7 +86,7 @@ class Injector:
     method: str
     settings: Mapping[str, Setting]
     seed: int
-    predictor: Predictor
+    predictor: RowPredictor
     seen_descriptors: FloatArray
     unseen_descriptors: FloatArray
     seen_names: tuple[str, ...]

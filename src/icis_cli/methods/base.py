@@ -104,8 +104,8 @@ def number_of(setting: Setting) -> float:
     return float(setting)
 
 
-class Predictor(ABC):
-    """A fitted method."""
+class RowPredictor(ABC):
+    """Whatever predicts rows and can be kept in a file."""
 
     @abstractmethod
     def predict(self, descriptors: FloatArray) -> FloatArray:
@@ -114,6 +114,10 @@ class Predictor(ABC):
     @abstractmethod
     def tensors(self) -> Mapping[str, FloatArray]:
         """Return all that was learned, for the injector file."""
+
+
+class Predictor(RowPredictor):
+    """A fitted method, which can be made again of what it keeps."""
 
     @classmethod
     @abstractmethod
@@ -130,7 +134,7 @@ class Predictor(ABC):
 class Fitted:
     """What ``fit`` returns."""
 
-    predictor: Predictor
+    predictor: RowPredictor
     training: Training
 
 

@@ -9,9 +9,16 @@ from typing import ClassVar, Self
 import numpy as np
 
 from icis_cli.arrays import FloatArray, unit_rows
-from icis_cli.methods.base import Fitted, Method, Predictor, SeenPairs, Setting, Training, Watch
-
-_BLOCK = 4096
+from icis_cli.methods.base import (
+    Fitted,
+    Method,
+    Predictor,
+    SeenPairs,
+    Setting,
+    Training,
+    Watch,
+    in_blocks,
+)
 
 
 @dataclass(frozen=True)
@@ -22,12 +29,11 @@ class NearestRow(Predictor):
     rows: FloatArray
 
     def predict(self, descriptors: FloatArray) -> FloatArray:
-        nearest = [
-            (unit_rows(descriptors[start : start + _BLOCK]) @ self.descriptors.T).argmax(axis=1)
-            for start in range(0, len(descriptors), _BLOCK)
-        ]
-        rows: FloatArray = self.rows[np.concatenate(nearest)]
-        return rows
+        def rows_of(block: FloatArray) -> FloatArray:
+            rows: FloatArray = self.rows[(unit_rows(block) @ self.descriptors.T).argmax(axis=1)]
+            return rows
+
+        return in_blocks(rows_of, descriptors, self.rows.shape[1])
 
     def tensors(self) -> Mapping[str, FloatArray]:
         return {"descriptors": self.descriptors, "rows": self.rows}

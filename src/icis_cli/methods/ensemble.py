@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
 
 import numpy as np
 
 from icis_cli.arrays import FloatArray
-from icis_cli.methods.base import Fitted, Method, Predictor, SeenPairs, Setting, Training, Watch
+from icis_cli.methods.base import Fitted, Method, RowPredictor, SeenPairs, Training, Watch
 
 _SEEDS = 2**32
 
 
 @dataclass(frozen=True)
-class MeanOf(Predictor):
-    """The mean of several predictors' rows; at least one."""
+class MeanOf(RowPredictor):
+    """The mean of several predictors' rows; at least one. ``registry.restore`` makes it again."""
 
-    members: tuple[Predictor, ...]
+    members: tuple[RowPredictor, ...]
 
     def predict(self, descriptors: FloatArray) -> FloatArray:
         total = self.members[0].predict(descriptors)
@@ -32,12 +31,6 @@ class MeanOf(Predictor):
             for number, member in enumerate(self.members)
             for key, value in member.tensors().items()
         }
-
-    @classmethod
-    def restore(
-        cls, tensors: Mapping[str, FloatArray], settings: Mapping[str, Setting]
-    ) -> NoReturn:
-        raise NotImplementedError("registry.restore knows what the members are")
 
 
 def member_seeds(seed: int, members: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from icis_cli.arrays import FloatArray
-from icis_cli.methods.base import Fitted, Method, Predictor, SeenPairs, Setting, Watch
+from icis_cli.methods.base import Fitted, Method, Predictor, SeenPairs, Setting, Watch, in_blocks
 from icis_cli.methods.recipes import DEFAULT, Recipe
 from icis_cli.methods.spaces import RowSpace, enter_inputs
 from icis_cli.runtime import import_torch
@@ -21,7 +21,6 @@ from icis_cli.runtime import import_torch
 if TYPE_CHECKING:
     from icis_cli.methods.training import Penalty
 
-_BLOCK = 4096
 _LAYERS = ("E_A", "D_A", "E_W", "D_W")
 
 
@@ -41,15 +40,10 @@ class RowNetwork(Predictor):
     layers: Mapping[str, FloatArray]
 
     def predict(self, descriptors: FloatArray) -> FloatArray:
-        return np.concatenate(
-            [
-                self._predict_block(descriptors[start : start + _BLOCK])
-                for start in range(0, len(descriptors), _BLOCK)
-            ]
-        )
+        def rows_of(block: FloatArray) -> FloatArray:
+            return self.rows.leave(self.coordinates(block))
 
-    def _predict_block(self, descriptors: FloatArray) -> FloatArray:
-        return self.rows.leave(self.coordinates(descriptors))
+        return in_blocks(rows_of, descriptors, len(self.rows.middle))
 
     def coordinates(self, descriptors: FloatArray) -> FloatArray:
         """Predict rows for descriptors (M, d) as they are in the row space, (M, r)."""

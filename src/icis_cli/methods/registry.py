@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from icis_cli.arrays import FloatArray
-from icis_cli.methods.base import Method, Predictor, Setting, number_of
+from icis_cli.methods.base import Method, RowPredictor, Setting, number_of
 from icis_cli.methods.controls import Mean, Nearest
 from icis_cli.methods.costa import Costa
 from icis_cli.methods.ensemble import MeanOf
@@ -35,7 +35,7 @@ METHODS: dict[str, type[Method]] = {
 
 def restore(
     name: str, tensors: Mapping[str, FloatArray], settings: Mapping[str, Setting]
-) -> Predictor:
+) -> RowPredictor:
     """Make the predictor of a method, or of an ensemble of it, from an injector file.
 
     Raises:
@@ -48,7 +48,7 @@ def restore(
         return kind.restore(tensors, settings)
     if not 1 < members <= len(tensors):
         raise ValueError(f"an ensemble of {members}")
-    parts: list[Predictor] = []
+    parts = []
     for number in range(members):
         start = f"{number}."
         own = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}

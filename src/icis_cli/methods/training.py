@@ -107,12 +107,16 @@ def finite_loss(loss: float, epoch: int) -> float:
     return loss
 
 
-@contextlib.contextmanager
-def threads_for(weights: int) -> Iterator[None]:
+def threads_for(weights: int) -> contextlib.AbstractContextManager[None]:
     """Use one thread while networks of few weights are trained, then as many as before."""
+    return one_thread() if weights < _WORTH_SHARING else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Use one thread, then as many as before; sums then have one order on every machine."""
     before = torch.get_num_threads()
-    if weights < _WORTH_SHARING:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

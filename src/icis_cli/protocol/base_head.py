@@ -6,9 +6,7 @@ of that is multinomial logistic regression, which is convex: start and order har
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +80,8 @@ def train_base_head(
     recipe = recipe or BaseRecipe()
     mean, scale = _mean_and_scale(features)
     torch = import_torch()
+    from icis_cli.methods.training import one_thread
+
     generator = torch.Generator().manual_seed(seed)
     targets = torch.from_numpy(labels.astype(np.int64))
     weight = torch.zeros(classes, features.shape[1], requires_grad=True)
@@ -93,7 +93,7 @@ def train_base_head(
     )
     starts = range(0, len(labels), recipe.batch)
     epochs = max(recipe.epochs, -(-recipe.min_steps // len(starts)))
-    with _one_thread(torch):
+    with one_thread():  # its products are small
         for epoch in range(epochs):
             order = torch.randperm(len(labels), generator=generator)
             total = 0.0
@@ -172,14 +172,3 @@ def _folded(
             "multiply all features by a factor that brings them near 1",
         )
     return rows
-
-
-@contextlib.contextmanager
-def _one_thread(torch: Any) -> Iterator[None]:
-    """Use one thread: its products are small, and sums then have one order on every machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from icis_cli.comparison.result import Comparison, ComparisonRow
 from icis_cli.protocol.published import SOURCE, Published
+from icis_cli.report.tables import fraction
 from icis_cli.validation.heldout import affordable_folds
 
 if TYPE_CHECKING:
@@ -198,10 +199,6 @@ def quiet_lines(comparison: Comparison, name: str = "") -> tuple[str, ...]:
     found = []
     for row in comparison.rows:
         means = row.mean()
-        texts = (f"{label} {_fraction(means[figure])}" for label, figure in shown.items())
+        texts = (f"{label} {fraction(means[figure])}" for label, figure in shown.items())
         found.append(" ".join((*([name] if name else []), row.method, *texts)))
     return tuple(found)
-
-
-def _fraction(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.4f}"

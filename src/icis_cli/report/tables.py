@@ -23,6 +23,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}" if math.isfinite(value) else "-"
 
 
+def fraction(value: float | None) -> str:
+    """Return a fraction with four decimals, ``unknown`` for None and NaN."""
+    return "unknown" if value is None or not math.isfinite(value) else f"{value:.4f}"
+
+
 def new_table(title: str, *columns: str) -> Table:
     """Return an empty table whose first column is text and whose others are numbers."""
     from rich import box
