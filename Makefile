@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow lint check clean
+.PHONY: demo test test-slow lint check bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/icis demo --force
@@ -21,6 +21,10 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 check: lint test
+
+# About an hour, on a machine that does nothing else. BENCH='--only startup' for a part of it.
+bench: $(VENV)/.test
+	$(BIN)/python -m benchmarks.run $(BENCH)
 
 # torch and torchvision are installed together, so that they fit each other.
 $(VENV)/.demo: pyproject.toml

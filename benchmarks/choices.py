@@ -36,7 +36,7 @@ def line(case: Case) -> list[float]:
     for ridge in ridges:
         new = ridge.fit(pairs, seed=0).predictor.predict(case.unseen)
         tuned = tune(pairs, new, hold_out(ridge, pairs), width)
-        result = evaluated(case, tuned.rows)
+        result = evaluated(case, tuned.rows[:])
         areas.append(result.ausuc)
         if ridge == ridges[0]:
             plain = evaluated(case, new).ausuc

@@ -237,7 +237,7 @@ def test_later_rounds_compare_with_trained_rows_only(here, world, capsys):
     head = icis.find_head(icis.open_checkpoint("model.pt"))
     pairs = SeenPairs(world.descriptors[:40], head.rows, table.values)
     tuned = tune(pairs, loaded.predict(table.values), loaded.held, 24)
-    np.testing.assert_allclose(second.rows, tuned.rows, atol=1e-4)
+    np.testing.assert_allclose(second.rows[:], tuned.rows[:], atol=1e-4)
 
 
 def test_a_record_from_before_calibration_still_loads(here, capsys):

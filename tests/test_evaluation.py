@@ -49,7 +49,7 @@ def test_features_are_evaluated_as_the_expanded_network_would_answer(
     result = icis.evaluate_features(icis.known_head(checkpoint), features)
     state = torch.load(folder / "new.pt", weights_only=True)
     with torch.no_grad():
-        logits = torch.from_numpy(features.values) @ state["fc.weight"].T + state["fc.bias"]
+        logits = torch.from_numpy(features.values.copy()) @ state["fc.weight"].T + state["fc.bias"]
     answers = logits.argmax(dim=1).numpy()
     true = np.repeat(np.arange(46), 5)
     recalls = [np.mean(answers[true == c] == c) for c in range(46)]
@@ -87,6 +87,59 @@ def test_number_labels_are_refused_where_several_files_numbered_the_classes():
 
 def test_descriptor_row_zero_is_a_row_like_any_other():
     assert LabelMap(("a", "b"), (1, 0)).head_rows(np.array([0]), Path("x.npz")).tolist() == [1]
+
+
+def test_texts_of_digits_are_numbers_unless_one_is_a_class_name():
+    rows = LabelMap(("c", "a", "b"), (2, 0, 1)).head_rows(["0", "02", "0"], Path("x"))
+    assert rows.tolist() == [1, 0, 1]
+    named = LabelMap(("2", "0", "1"), (0, 1, 2))
+    assert named.head_rows(["0", "1", "2"], Path("x")).tolist() == [1, 2, 0]
+    with pytest.raises(FeatureError, match=r"1 labels are no class .* first '7'"):
+        named.head_rows(["0", "7"], Path("x"))
+    with pytest.raises(FeatureError, match=r"2 labels are no class .* first '9{30}'"):
+        LabelMap(("a", "b"), (0, 1)).head_rows(["9" * 30, "x"], Path("x"))
+
+
+def test_many_labels_are_the_rows_that_a_loop_finds():
+    generator = np.random.default_rng(2)
+    rows = generator.permutation(1000)
+    known = LabelMap(tuple(f"class {n}" for n in range(1000)), tuple(rows.tolist()))
+    labels = generator.integers(0, 1000, 20_000)
+    expected = [rows.tolist().index(label) for label in labels.tolist()]
+    assert known.head_rows(labels, Path("x")).tolist() == expected
+    names = [f"class {n}" for n in labels]
+    assert known.head_rows(names, Path("x")).tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "message"),
+    [
+        (
+            np.nan,
+            np.float32,
+            r"f\.npz: 'features' holds NaN or infinite values, first in sample 57 ",
+        ),
+        (-np.inf, np.float16, "'features' holds NaN or infinite values, first in sample 57 "),
+        (
+            -1e200,
+            np.float64,
+            r"holds 1e\+200 \(or its negative\).* fit float32; first in sample 57 ",
+        ),
+    ],
+)
+def test_odd_features_are_found_by_an_evaluation_and_by_a_look_of_its_own(
+    injected, world, folder, value, dtype, message
+):
+    features = icis.read_features(samples(world, folder / "f.npz"))
+    features.require_float32()
+    values = features.values.astype(dtype)
+    values[[57, 99], [20, 3]] = value
+    np.savez(folder / "f.npz", features=values, labels=features.labels)
+    odd = icis.read_features(folder / "f.npz")
+    with pytest.raises(FeatureError, match=message):
+        odd.require_float32()
+    with pytest.raises(FeatureError, match=message):
+        icis.evaluate_features(icis.known_head(injected[0]), odd)
 
 
 def test_without_a_record_the_injector_or_names_tell_the_classes(injected, world, folder):
@@ -136,7 +189,6 @@ def test_features_of_another_width_and_foreign_labels_are_refused(injected, fold
         ({"features": np.ones((2, 3))}, "expected arrays 'features' and 'labels'"),
         ({"features": np.ones(3), "labels": np.ones(3, int)}, "expected floats"),
         ({"features": np.ones((2, 3)), "labels": np.ones(3, int)}, "'labels' is"),
-        ({"features": np.full((2, 3), np.nan), "labels": np.ones(2, int)}, "NaN"),
         ({"features": np.ones((2, 3)), "labels": np.ones(2)}, "names or whole numbers"),
         ({"features": np.ones((0, 3)), "labels": np.ones(0, int)}, "expected floats"),
     ],
@@ -152,6 +204,51 @@ def test_pickled_features_are_refused(tmp_path):
     np.savez(tmp_path / "f.npz", features=objects, labels=np.arange(2))
     with pytest.raises(FeatureError, match="cannot be read"):
         icis.read_features(tmp_path / "f.npz")
+
+
+def test_labels_may_lie_beside_the_features(injected, world, folder):
+    known = icis.known_head(injected[0])
+    for labels in ("names", "rows"):
+        whole = icis.read_features(samples(world, folder / "f.npz", labels=labels))
+        expected = icis.evaluate_features(known, whole).to_json()
+        np.save(folder / "f.npy", whole.values)
+        np.savez(folder / "bare.npz", features=whole.values)
+        np.save(folder / "labels.npy", np.array(whole.labels))
+        (folder / "labels.txt").write_text("\n".join(map(str, whole.labels)) + "\n")
+        for name in ("f.npy", "bare.npz"):
+            for beside in ("labels.npy", "labels.txt"):
+                found = icis.read_features(folder / name, folder / beside)
+                assert icis.evaluate_features(known, found).to_json() == expected
+    with pytest.raises(FeatureError, match=r"f\.npy: is one array .* without labels"):
+        icis.read_features(folder / "f.npy")
+
+
+def saved(path: Path, array: np.ndarray) -> None:
+    """Save an array under a name without a suffix, which numpy would add."""
+    with path.open("wb") as stream:
+        np.save(stream, array)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.write_text("a\nb\n"), r"l: holds 2 labels, expected 3, one for each"),
+        (lambda path: path.write_text("\n"), "l: is empty"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "l: is no text"),
+        (
+            lambda path: saved(path, np.ones(3)),
+            r"l: is \(3,\) float64, expected \(3,\)",
+        ),
+        (lambda path: saved(path, np.arange(4)), r"l: is \(4,\) int64, expected"),
+        (lambda path: path.write_bytes(b"\x93NUMPY\x01"), "l: is no readable numpy file"),
+    ],
+)
+def test_unusable_labels_say_what_is_wrong(tmp_path, make, message):
+    np.save(tmp_path / "f.npy", np.ones((3, 4), np.float32))
+    make(tmp_path / "l")
+    with pytest.raises(FeatureError, match=message):
+        icis.read_features(tmp_path / "f.npy", tmp_path / "l")
 
 
 def test_row_comparison_of_a_case_computed_by_hand():

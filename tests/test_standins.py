@@ -90,7 +90,7 @@ def test_the_size_is_the_mean_logit_of_the_true_class_above_the_others(count):
     images = images_of(rows, 20)
     for size in SIZES:
         response = images.on(rows)
-        logits = size * response.mean.astype(np.float64)  # without noise and biases
+        logits = size * (response.mean @ response.product).astype(np.float64)  # no noise, no bias
         leads = []
         for c in range(count):
             mine = logits[images.labels == c][0]
@@ -120,7 +120,7 @@ def test_every_class_has_as_many_and_of_very_many_a_thousand_stand_for_all(count
     response = images.on(rows)
     assert response.at(SIZE).shape == (classes * each, count)
     # Labels are head rows, not positions: the true class leads on average.
-    mean = response.mean
+    mean = response.mean @ response.product
     assert (mean[np.arange(len(mean)), images.labels] - mean.mean(axis=1)).mean() > 0.49
 
 

@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from icis_cli.checkpoint.base import Checkpoint
     from icis_cli.checkpoint.head import Head, find_head
+    from icis_cli.checkpoint.inspection import Inspection, inspect_checkpoint
     from icis_cli.checkpoint.registry import open_checkpoint
     from icis_cli.comparison.benchmark import Benchmark, benchmark
     from icis_cli.comparison.compare import Terms, compare
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "checkpoint.base": ("Checkpoint",),
     "checkpoint.head": ("Head", "find_head"),
+    "checkpoint.inspection": ("Inspection", "inspect_checkpoint"),
     "checkpoint.registry": ("open_checkpoint",),
     "comparison.benchmark": ("Benchmark", "benchmark"),
     "comparison.compare": ("Terms", "compare"),
@@ -117,6 +119,7 @@ __all__ = [
     "Icis",
     "IcisError",
     "Injector",
+    "Inspection",
     "KnownHead",
     "Mean",
     "Mlp",
@@ -145,6 +148,7 @@ __all__ = [
     "find_images",
     "fit",
     "hold_out",
+    "inspect_checkpoint",
     "join_views",
     "judge",
     "known_head",

@@ -6,13 +6,15 @@ lazily, never runs code from the file, and writes every tensor that was not edit
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, ClassVar
 
-from icis_cli.arrays import FloatArray, decode
+from icis_cli.arrays import ITEM_SIZE, FloatArray, decode
+from icis_cli.files import sha256_of
 
 Buffer = bytes | memoryview
 
@@ -30,13 +32,30 @@ class TensorInfo:
     dtype: str
     shape: tuple[int, ...]
 
+    @property
+    def count(self) -> int:
+        """Number of its values."""
+        return math.prod(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its values."""
+        return ITEM_SIZE[self.dtype] * self.count
+
 
 @dataclass(frozen=True)
 class Edit:
-    """A tensor that takes the place of a stored one: row-major little-endian bytes, in parts."""
+    """A tensor that takes the place of a stored one.
+
+    Attributes:
+        info: its type and shape.
+        parts: its row-major little-endian bytes in parts, which may be made while they are asked
+            for. They can be gone through any number of times, and are the same every time.
+
+    """
 
     info: TensorInfo
-    parts: tuple[Buffer, ...]
+    parts: Iterable[Buffer]
 
 
 @dataclass(frozen=True)
@@ -60,11 +79,15 @@ class Extras:
     Attributes:
         metadata: text entries (safetensors).
         class_names: one name per row of the new head (wrapped PyTorch files).
+        final: where a text is known only after all tensors are written: called then, it returns
+            what takes the place of ``metadata``. The same keys with texts of the same lengths, so
+            that the tensors lie where they would lie anyway.
 
     """
 
     metadata: Mapping[str, str]
     class_names: tuple[str, ...]
+    final: Callable[[], Mapping[str, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +95,7 @@ class Checkpoint(ABC):
     """An opened checkpoint.
 
     Attributes:
-        path: the file.
+        path: the file, or the folder of a checkpoint in several.
         tensors: key -> type and shape, in file order. Keys are those of the state dict.
         metadata: text stored beside the tensors (safetensors only).
         labels: class names and architecture, where the file tells.
@@ -108,6 +131,37 @@ class Checkpoint(ABC):
         extras: Extras,
     ) -> None:
         """Write the tensors of ``source``, which came from another container, in this one."""
+
+    def sha256(self) -> str:
+        """Return the hexadecimal sha256 of the file; reads it whole."""
+        return sha256_of(self.path)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that it is read from."""
+        return (self.path,)
+
+    def blocks(self, key: str) -> Iterable[Buffer]:
+        """Return the bytes of one tensor in parts, which need not all be in memory at once."""
+        return (self.raw(key),)
+
+    def mapped(self, key: str) -> Buffer:
+        """Return the bytes of one tensor where possible as a private map of the file."""
+        return self.raw(key)
+
+    @classmethod
+    def has_room(
+        cls,
+        source: Checkpoint,  # noqa: ARG003
+        edits: Mapping[str, Edit],  # noqa: ARG003
+        metadata: Mapping[str, str],  # noqa: ARG003
+    ) -> bool:
+        """Tell whether a copy of ``source`` with ``edits`` can hold so much ``metadata``."""
+        return True
+
+    def left_behind(self) -> tuple[str, ...]:
+        """Say what lies with the tensors and is not carried over into any copy."""
+        return ()
 
     def only_here(self) -> tuple[str, ...]:
         """Say what no other container has room for and a conversion would lose."""

@@ -76,21 +76,21 @@ def find_head(checkpoint: Checkpoint, key: str | None = None) -> Head:
                 "rows cannot be added to it; use a classifier that ends in a linear layer",
             )
         return _read(checkpoint, weight.removesuffix(".weight"), f"known for {layout.family}")
-    candidates = _candidates(checkpoint)
-    if len(candidates) == 1:
-        return _read(checkpoint, candidates[0], "the only linear layer")
-    common = [c for c in candidates if strip_prefixes(c) in COMMON_HEADS]
+    layers = candidates(checkpoint)
+    if len(layers) == 1:
+        return _read(checkpoint, layers[0], "the only linear layer")
+    common = [layer for layer in layers if strip_prefixes(layer) in COMMON_HEADS]
     if len(common) == 1:
         return _read(checkpoint, common[0], "by its name")
-    if not candidates:
+    if not layers:
         raise HeadError(
             f"{checkpoint.path}: expected a linear layer (a 2-D tensor named *.weight), found none",
             "is this the checkpoint of a classifier?",
         )
-    listed = ", ".join(f"{c} {checkpoint.tensors[c + '.weight'].shape}" for c in candidates[-8:])
+    listed = ", ".join(f"{key} {checkpoint.tensors[key + '.weight'].shape}" for key in layers[-8:])
     raise HeadError(
-        f"{checkpoint.path}: {len(candidates)} linear layers could be the head: {listed}",
-        f"name it, e.g. --head {candidates[-1]}",
+        f"{checkpoint.path}: {len(layers)} linear layers could be the head: {listed}",
+        f"name it, e.g. --head {layers[-1]}",
     )
 
 
@@ -103,8 +103,8 @@ def strip_prefixes(name: str) -> str:
         name = name.removeprefix(prefix)
 
 
-def _candidates(checkpoint: Checkpoint) -> list[str]:
-    """Return the keys of all linear layers, in file order."""
+def candidates(checkpoint: Checkpoint) -> list[str]:
+    """Return the keys of all layers that could be a head: float matrices, in file order."""
     return [
         name.removesuffix(".weight")
         for name, info in checkpoint.tensors.items()
@@ -123,8 +123,8 @@ def _explicit(checkpoint: Checkpoint, key: str) -> str:
     ]
     if len(matches) == 1:
         return matches[0]
-    candidates = _candidates(checkpoint)
-    near = difflib.get_close_matches(key, candidates, n=3, cutoff=0.5) or candidates[-5:]
+    layers = candidates(checkpoint)
+    near = difflib.get_close_matches(key, layers, n=3, cutoff=0.5) or layers[-5:]
     raise HeadError(
         f"{checkpoint.path}: no layer {key!r} (expected a tensor {key + '.weight'!r})",
         f"linear layers there: {', '.join(near)}" if near else "it holds no linear layer",

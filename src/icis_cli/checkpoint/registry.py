@@ -7,6 +7,7 @@ from pathlib import Path
 
 from icis_cli.checkpoint.base import Checkpoint
 from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
+from icis_cli.checkpoint.sharded import INDEX_SUFFIX, ShardedCheckpoint, find_index
 from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
 from icis_cli.errors import CheckpointError, OutputError
 
@@ -39,20 +40,23 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
 
     Args:
         path: a PyTorch state dict (zip or legacy, bare or wrapped) or a safetensors file. What it
-            is, is told by its content, not by its suffix.
+            is, is told by its content, not by its suffix. Or a folder of safetensors shards with
+            an index, or that index.
 
     Raises:
         CheckpointError: it is missing, unreadable or neither.
 
     """
     path = Path(path)
-    if path.is_dir():
-        raise CheckpointError(path, "is a folder, expected one checkpoint file")
     if not path.exists():
         raise CheckpointError(path, "no such file", "check the path given to --weights")
-    if not path.is_file():
+    if not path.is_file() and not path.is_dir():
         raise CheckpointError(path, "is no regular file, expected a checkpoint")
     try:
+        if path.is_dir():
+            return ShardedCheckpoint.open(find_index(path))
+        if path.name.endswith((INDEX_SUFFIX, ".bin.index.json")):
+            return ShardedCheckpoint.open(path)
         with path.open("rb") as stream:
             start = stream.read(16)
         for recognises, opener in _OPENERS:
@@ -71,10 +75,14 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
 def container_for(output: Path, source: Checkpoint) -> type[Checkpoint]:
     """Return the container that the suffix of ``output`` asks for; without one, the source's.
 
+    A sharded source becomes one file only under a suffix that says so: folders may have any name.
+
     Raises:
         OutputError: the suffix names no container.
 
     """
+    if isinstance(source, ShardedCheckpoint):
+        return _BY_SUFFIX.get(output.suffix, ShardedCheckpoint)
     if not output.suffix or output.suffix == source.path.suffix:
         return type(source)
     if output.suffix not in _BY_SUFFIX:

@@ -7,6 +7,7 @@ bytes header length, a JSON header, then the tensors' bytes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 from collections.abc import Iterator, Mapping
@@ -16,9 +17,11 @@ from typing import IO, ClassVar
 
 from icis_cli.arrays import ITEM_SIZE
 from icis_cli.checkpoint.base import Buffer, Checkpoint, Edit, Extras, Labels, TensorInfo
+from icis_cli.checkpoint.copying import blocks, copy_stretch
 from icis_cli.errors import CheckpointError
 
-_BLOCK = 1 << 24
+#: Readers of this format refuse a longer header.
+_LONGEST_HEADER = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -58,26 +61,38 @@ class SafetensorsCheckpoint(Checkpoint):
 
     def raw(self, key: str) -> Buffer:
         first, end = self.spans[key]
+        # Read, not mapped: pages of a map stay with the process.
+        with self.path.open("rb") as stream:
+            stream.seek(first)
+            data = stream.read(end - first)
+        if len(data) < end - first:
+            raise CheckpointError(self.path, "became shorter while it was read")
+        return data
+
+    def blocks(self, key: str) -> Iterator[Buffer]:
+        first, end = self.spans[key]
+        with self.path.open("rb") as stream:
+            stream.seek(first)
+            yield from blocks(stream, end - first)
+
+    def mapped(self, key: str) -> Buffer:
+        first, end = self.spans[key]
         if first == end:
             return b""
         with self.path.open("rb") as stream:
-            view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+            view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY))
         return view[first:end]
 
     def write_copy(self, stream: IO[bytes], edits: Mapping[str, Edit], extras: Extras) -> None:
-        infos = {k: edits[k].info if k in edits else info for k, info in self.tensors.items()}
+        infos = _with_edits(self, edits)
         # The header keeps the order of the file's header, the data that of the file's data.
         order = sorted(self.spans, key=lambda key: self.spans[key])
-        write_header(stream, infos, order, extras.metadata)
-        with self.path.open("rb") as source:
-            for key in order:
-                if key in edits:
-                    stream.writelines(edits[key].parts)
+        with _header_around(stream, infos, order, extras), self.path.open("rb") as source:
+            for key, first, end in _runs(order, self.spans, edits):
+                if key is None:
+                    copy_stretch(source, stream, first, end - first)
                 else:
-                    first, end = self.spans[key]
-                    source.seek(first)
-                    for block in _blocks(source, end - first):
-                        stream.write(block)
+                    stream.writelines(edits[key].parts)
 
     @classmethod
     def write_converted(
@@ -87,12 +102,66 @@ class SafetensorsCheckpoint(Checkpoint):
         edits: Mapping[str, Edit],
         extras: Extras,
     ) -> None:
-        infos = {k: edits[k].info if k in edits else info for k, info in source.tensors.items()}
+        infos = _with_edits(source, edits)
         # Wide dtypes first keeps every tensor aligned, as the safetensors library does.
         order = sorted(infos, key=lambda key: (-ITEM_SIZE[infos[key].dtype], key))
-        write_header(stream, infos, order, extras.metadata)
-        for key in order:
-            stream.writelines(edits[key].parts if key in edits else (source.raw(key),))
+        with _header_around(stream, infos, order, extras):
+            for key in order:
+                stream.writelines(edits[key].parts if key in edits else source.blocks(key))
+
+    @classmethod
+    def has_room(
+        cls, source: Checkpoint, edits: Mapping[str, Edit], metadata: Mapping[str, str]
+    ) -> bool:
+        infos = _with_edits(source, edits)
+        # A character takes six bytes at most, an entry's numbers some twenty each.
+        texts = 6 * sum(len(key) + len(text) for key, text in metadata.items())
+        entries = sum(6 * len(key) + 200 + 25 * len(info.shape) for key, info in infos.items())
+        if texts + entries < _LONGEST_HEADER:
+            return True
+        return len(header_bytes(infos, list(infos), metadata)) - 8 <= _LONGEST_HEADER
+
+
+def _with_edits(source: Checkpoint, edits: Mapping[str, Edit]) -> dict[str, TensorInfo]:
+    return {k: edits[k].info if k in edits else info for k, info in source.tensors.items()}
+
+
+def _runs(
+    order: list[str], spans: Mapping[str, tuple[int, int]], edits: Mapping[str, Edit]
+) -> Iterator[tuple[str | None, int, int]]:
+    """Yield what to write: a stretch (None, first, end) of the old file, or an edited key."""
+    run: tuple[int, int] | None = None
+    for key in order:
+        first, end = spans[key]
+        if key not in edits and run is not None and run[1] == first:
+            run = (run[0], end)
+            continue
+        if run is not None:
+            yield None, *run
+        run = None if key in edits else (first, end)
+        if key in edits:
+            yield key, first, end
+    if run is not None:
+        yield None, *run
+
+
+@contextlib.contextmanager
+def _header_around(
+    stream: IO[bytes], infos: Mapping[str, TensorInfo], order: list[str], extras: Extras
+) -> Iterator[None]:
+    """Write the header, then let the data be written; put the final header in place at the end."""
+    start = stream.tell()
+    draft = header_bytes(infos, order, extras.metadata)
+    stream.write(draft)
+    yield
+    if extras.final is not None:
+        final = header_bytes(infos, order, extras.final())
+        if len(final) != len(draft):
+            raise ValueError(f"a header of {len(final)} bytes in the room of {len(draft)}")
+        end = stream.tell()
+        stream.seek(start)
+        stream.write(final)
+        stream.seek(end)
 
 
 def read_header(path: Path) -> tuple[dict[str, dict], int]:  # type: ignore[type-arg]
@@ -119,21 +188,15 @@ def read_header(path: Path) -> tuple[dict[str, dict], int]:  # type: ignore[type
     return header, 8 + length
 
 
-def write_header(
-    stream: IO[bytes],
-    infos: Mapping[str, TensorInfo],
-    order: list[str],
-    metadata: Mapping[str, str],
-) -> None:
-    """Write length and JSON header; the data must follow in the ``order`` of keys given."""
+def header_bytes(
+    infos: Mapping[str, TensorInfo], order: list[str], metadata: Mapping[str, str]
+) -> bytes:
+    """Return length and JSON header of a file whose data is in the ``order`` of keys given."""
     offsets: dict[str, list[int]] = {}
     position = 0
     for key in order:
-        size = ITEM_SIZE[infos[key].dtype]
-        for dimension in infos[key].shape:
-            size *= dimension
-        offsets[key] = [position, position + size]
-        position += size
+        offsets[key] = [position, position + infos[key].size]
+        position += infos[key].size
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     for key, info in infos.items():
         header[key] = {
@@ -143,14 +206,14 @@ def write_header(
         }
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    stream.write(len(text).to_bytes(8, "little") + text)
+    return len(text).to_bytes(8, "little") + text
 
 
-def _blocks(source: IO[bytes], size: int) -> Iterator[bytes]:
-    """Yield ``size`` bytes from where ``source`` stands, in blocks."""
-    while size:
-        block = source.read(min(size, _BLOCK))
-        if not block:
-            raise EOFError(f"{source.name} became shorter while it was read")
-        size -= len(block)
-        yield block
+def write_header(
+    stream: IO[bytes],
+    infos: Mapping[str, TensorInfo],
+    order: list[str],
+    metadata: Mapping[str, str],
+) -> None:
+    """Write :func:`header_bytes`; the data must follow in the ``order`` of keys given."""
+    stream.write(header_bytes(infos, order, metadata))

@@ -7,8 +7,10 @@ functions, because its import takes seconds and the safetensors path must not pa
 from __future__ import annotations
 
 import argparse
+import mmap
 import pickle
 import re
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -35,6 +37,9 @@ _TRAINING_STATE = (
     "optimizer", "optimizer_state_dict", "optimizer_states", "optim", "opt",
     "lr_scheduler", "lr_schedulers", "scheduler", "scheduler_state_dict", "scaler", "amp_scaler",
 )  # fmt: skip
+
+#: An edited tensor of more bytes than this is not held in memory while it is written.
+_LARGE = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class TorchCheckpoint(Checkpoint):
     def write_copy(self, stream: IO[bytes], edits: Mapping[str, Edit], extras: Extras) -> None:
         # A state dict that must load strictly has no room for metadata: it is in the side file.
         torch = import_torch()
-        edited = _with_edits(self.state, edits)
+        edited = _with_edits(self.state, edits, _folder_of(stream))
         if self.wrapper is None:
             root: Any = edited
         else:
@@ -130,13 +135,19 @@ class TorchCheckpoint(Checkpoint):
         extras: Extras,  # noqa: ARG003 - a bare state dict has no room for them
     ) -> None:
         torch = import_torch()
-        torch.save({**state_dict_of(source), **{k: _tensor(e) for k, e in edits.items()}}, stream)
+        state = {
+            key: _over(source.mapped(key), info)
+            for key, info in source.tensors.items()
+            if key not in edits
+        }
+        state |= {key: _tensor(edit, _folder_of(stream)) for key, edit in edits.items()}
+        torch.save({key: state[key] for key in source.tensors}, stream)
 
 
 def state_dict_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return all tensors of a checkpoint of any container as torch tensors."""
     return {
-        key: _tensor(Edit(info, (checkpoint.raw(key),))) for key, info in checkpoint.tensors.items()
+        key: _over(bytearray(checkpoint.raw(key)), info) for key, info in checkpoint.tensors.items()
     }
 
 
@@ -267,20 +278,37 @@ def _info_of(path: Path, key: str, tensor: torch.Tensor) -> TensorInfo:
     return TensorInfo(dtypes[tensor.dtype], tuple(tensor.shape))
 
 
-def _tensor(edit: Edit) -> Any:
+def _over(data: Buffer | bytearray | mmap.mmap, info: TensorInfo) -> Any:
+    """Return a tensor over bytes that may be written to, without a copy."""
     torch = import_torch()
-    dtype = {code: dtype for dtype, code in _dtypes().items()}[edit.info.dtype]
-    data = bytearray().join(edit.parts)
-    if not data:
-        return torch.empty(edit.info.shape, dtype=dtype)
-    return torch.frombuffer(data, dtype=dtype).reshape(edit.info.shape)
+    dtype = {code: dtype for dtype, code in _dtypes().items()}[info.dtype]
+    if not info.size:
+        return torch.empty(info.shape, dtype=dtype)
+    return torch.frombuffer(data, dtype=dtype).reshape(info.shape)
 
 
-def _with_edits(state: Mapping[str, Any], edits: Mapping[str, Edit]) -> Mapping[str, Any]:
+def _folder_of(stream: IO[bytes]) -> Path:
+    return Path(stream.name).parent
+
+
+def _tensor(edit: Edit, folder: Path) -> Any:
+    """Return an edited tensor; a large one lies in a nameless file in ``folder``, not in memory."""
+    if edit.info.size <= _LARGE:
+        return _over(bytearray().join(edit.parts), edit.info)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.writelines(edit.parts)
+        file.flush()
+        # The map keeps the file when its descriptor is closed.
+        return _over(mmap.mmap(file.fileno(), edit.info.size), edit.info)
+
+
+def _with_edits(
+    state: Mapping[str, Any], edits: Mapping[str, Edit], folder: Path
+) -> Mapping[str, Any]:
     """Copy the state dict (same type, order and ``_metadata``) with the edited tensors."""
     copy: Any = state.copy() if hasattr(state, "copy") else dict(state)
     for key, edit in edits.items():
-        tensor = _tensor(edit)
+        tensor = _tensor(edit, folder)
         tensor.requires_grad_(state[key].requires_grad)
         copy[key] = tensor
     if hasattr(state, "_metadata"):  # versions of the modules, which load_state_dict reads

@@ -10,9 +10,11 @@ import typer
 from icis_cli.cli import class_options as given
 from icis_cli.cli import comparison_options as run
 from icis_cli.cli import options
+from icis_cli.cli import sample_options as sample
 from icis_cli.cli.output import Output
 from icis_cli.errors import UsageError
 from icis_cli.files import require_writable
+from icis_cli.workers import joined_workers
 
 if TYPE_CHECKING:
     from icis_cli.comparison.problem import Problem
@@ -31,6 +33,7 @@ def compare(
             "names or descriptor row numbers. Without: held-out classes alone.",
         ),
     ] = None,
+    labels: sample.Labels = None,
     classes: given.Classes = None,
     seen: given.Seen = None,
     unseen: given.Unseen = None,
@@ -57,6 +60,8 @@ def compare(
     chosen = run.seeds_of(seeds)
     contenders = None if method is None else run.contenders_of(method)
     terms = run.terms_of(calibration, expected_accuracy, ensemble, cv, device)
+    if labels is not None and features is None:
+        raise UsageError("--labels needs --features")
     if features is None and contenders and "conse" in contenders:
         raise UsageError("--method conse needs --features: it predicts no rows to compare")
     from icis_cli import compare as compare_methods
@@ -65,50 +70,58 @@ def compare(
     from icis_cli.report.comparisons import comparison_report, markdown_lines, quiet_lines
 
     files = given.ClassFiles(attrs, unseen_attrs, classes, seen, unseen)
-    files.check()
-    if csv is not None:
-        given_files = (*files.paths, *(() if features is None else (features,)))
-        inputs = (weights, side_file(weights), *given_files)
-        require_writable(csv, force=force, inputs=inputs, option="--csv")
-    understood = given.understand(output, weights, files, head)
-    found, aligned = understood.head, understood.classes
-    count, width = found.weight.shape
-    output.say(
-        f"head {found.key}: {count} classes of {width} inputs; {len(aligned.unseen_names)} new "
-        f"classes; {aligned.how}"
-    )
-    output.note(aligned.notes)
-    output.warn(aligned.warnings)
-    samples = None if features is None else read_features(features)
-    problem = problem_of(found, aligned, samples)
-    if len(problem.views.weights) > 1:
-        shares = " : ".join(f"{weight:g}" for weight in problem.views.weights)
-        output.say(f"descriptor files are weighed {shares}, by held-out classes")
-    if contenders is None and (cv == 0 or not problem.selectable):
-        output.note(["auto is left out: seen classes cannot be held out to choose by"])
-    if samples is not None and terms.calibration == "auto" and not problem.has_bias:
-        output.warn(["the head has no bias to add an offset to: H is that of the rows as they are"])
-    output.warn(_one_sided(problem))
-    with output.bar("compare", "runs") as bar:
-        comparison = compare_methods(
-            problem, contenders, chosen, terms, watch=None if bar is None else bar.show
+    with joined_workers(device) as workers:
+        files.check()
+        if csv is not None:
+            given_files = (*files.paths, *(path for path in (features, labels) if path is not None))
+            inputs = (weights, side_file(weights), *given_files)
+            require_writable(csv, force=force, inputs=inputs, option="--csv")
+        understood = given.understand(output, weights, files, head)
+        found, aligned = understood.head, understood.classes
+        count, width = found.weight.shape
+        output.say(
+            f"head {found.key}: {count} classes of {width} inputs; {len(aligned.unseen_names)} new "
+            f"classes; {aligned.how}"
         )
-    output.warn(comparison.warnings)
-    if csv is not None:
-        run.write_csv(csv, {"": comparison}, force=force)
-        output.note([f"wrote {csv}"])
-    output.result(
-        markdown_lines(comparison) if markdown else comparison_report(comparison),
-        quiet_lines(comparison),
-        {
-            "weights": str(weights),
-            "head": found.key,
-            "view_weights": list(problem.views.weights),
-            "calibration": terms.calibration,
-            **comparison.to_json(),
-            "csv": None if csv is None else str(csv),
-        },
-    )
+        output.note(aligned.notes)
+        output.warn(aligned.warnings)
+        samples = None if features is None else read_features(features, labels)
+        problem = problem_of(found, aligned, samples)
+        if len(problem.views.weights) > 1:
+            shares = " : ".join(f"{weight:g}" for weight in problem.views.weights)
+            output.say(f"descriptor files are weighed {shares}, by held-out classes")
+        if contenders is None and (cv == 0 or not problem.selectable):
+            output.note(["auto is left out: seen classes cannot be held out to choose by"])
+        if samples is not None and terms.calibration == "auto" and not problem.has_bias:
+            output.warn(
+                ["the head has no bias to add an offset to: H is that of the rows as they are"]
+            )
+        output.warn(_one_sided(problem))
+        with output.bar("compare", "runs") as bar:
+            comparison = compare_methods(
+                problem,
+                contenders,
+                chosen,
+                terms,
+                workers=workers,
+                watch=None if bar is None else bar.show,
+            )
+        output.warn(comparison.warnings)
+        if csv is not None and workers.rank == 0:
+            run.write_csv(csv, {"": comparison}, force=force)
+            output.note([f"wrote {csv}"])
+        output.result(
+            markdown_lines(comparison) if markdown else comparison_report(comparison),
+            quiet_lines(comparison),
+            {
+                "weights": str(weights),
+                "head": found.key,
+                "view_weights": list(problem.views.weights),
+                "calibration": terms.calibration,
+                **comparison.to_json(),
+                "csv": None if csv is None else str(csv),
+            },
+        )
 
 
 def _one_sided(problem: Problem) -> tuple[str, ...]:

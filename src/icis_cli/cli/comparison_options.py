@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from icis_cli.cli.options import LARGEST_SEED, calibration_of
+from icis_cli.cli.recipe_options import METHOD_NAMES
 from icis_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -125,23 +126,24 @@ def contenders_of(names: Sequence[str], recipe: Recipe | None = None) -> tuple[C
         UsageError: an unknown name, or one twice.
 
     """
-    from icis_cli.methods.icis import Icis
-    from icis_cli.methods.registry import METHODS
-
+    known = (*METHOD_NAMES, "auto", "conse")
     if len(set(names)) < len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
         raise UsageError(f"--method {twice} is given twice")
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--method {name}: expected one of {', '.join(known)}")
+    from icis_cli.methods.icis import Icis
+    from icis_cli.methods.registry import METHODS
+
     found: list[Contender] = []
     for name in names:
         if name == "auto" or name == "conse":
             found.append("auto" if name == "auto" else "conse")
         elif name == Icis.name and recipe is not None:
             found.append(Icis(recipe))
-        elif name in METHODS:
-            found.append(METHODS[name]())
         else:
-            known = ", ".join((*METHODS, "auto", "conse"))
-            raise UsageError(f"--method {name}: expected one of {known}")
+            found.append(METHODS[name]())
     return tuple(found)
 
 
@@ -154,11 +156,11 @@ def terms_of(
         UsageError: a calibration that is none, or an accuracy beyond 0..1 or without ``auto``.
 
     """
-    from icis_cli.comparison.compare import Terms
-
     if folds == 1:
         raise UsageError("--cv 1: expected 2 or more folds, or 0 for none")
     wanted = calibration_of(calibration, accuracy)
+    from icis_cli.comparison.compare import Terms
+
     return Terms(wanted, accuracy, members, folds, device)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from icis_cli.cli import options
+from icis_cli.cli import sample_options as sample
 from icis_cli.cli.output import Output
 from icis_cli.errors import QualityGateError, UsageError
+from icis_cli.workers import Workers, joined_workers
 
 if TYPE_CHECKING:
     from icis_cli.checkpoint.base import Checkpoint
@@ -37,6 +40,7 @@ def evaluate(
             rich_help_panel=_SAMPLES,
         ),
     ] = None,
+    labels: sample.Labels = None,
     images: Annotated[
         Path | None,
         typer.Option(
@@ -98,6 +102,7 @@ def evaluate(
     ] = None,
     device: options.Device = "auto",
     batch: Annotated[int, typer.Option("--batch-size", min=1, help="Images at once.")] = 32,
+    readers: sample.Readers = None,
     min_harmonic: Annotated[
         float | None,
         typer.Option("--min-harmonic", metavar="X", help="0 to 1.", rich_help_panel=_GATES),
@@ -119,41 +124,36 @@ def evaluate(
         raise UsageError("give one of --features, --images and --reference")
     _require_partner("--unseen", unseen, "--classes", classes)
     _require_partner("--arch", arch, "--images", images)
+    _require_partner("--workers", readers, "--images", images)
+    _require_partner("--labels", labels, "--features", features)
     _require_partner("--reference-classes", reference_classes, "--reference", reference)
     _check_gate("--min-harmonic", min_harmonic, reference)
     _check_gate("--min-zsl", min_zsl, reference)
     from icis_cli import Injector, known_head, open_checkpoint
 
-    checkpoint = open_checkpoint(weights)
-    output.note(checkpoint.notes)
-    loaded = None if injector is None else Injector.load(injector)
-    known = known_head(
-        checkpoint,
-        loaded,
-        names=options.lines_of(classes),
-        unseen=options.lines_of(unseen),
-        head_key=head,
-    )
-    if reference is not None:
-        _compare(output, known, reference, options.lines_of(reference_classes), loaded)
-        return
-    if features is not None:
-        from icis_cli import evaluate_features, read_features
-
-        evaluation = evaluate_features(known, read_features(features))
-    elif images is not None:
-        evaluation = _images(output, checkpoint, known, images, arch, device, batch)
-    gates = _gates(evaluation, min_harmonic, min_zsl)
-    _print(output, weights, evaluation, gates)
-    missed = [gate for gate in gates if not gate["passed"]]
-    if missed:
-        from icis_cli.report.tables import fraction
-
-        said = ", ".join(
-            f"{gate['metric']} is {fraction(gate['value'])}, expected at least {gate['minimum']}"
-            for gate in missed
+    with joined_workers(device) as workers:
+        checkpoint = open_checkpoint(weights)
+        output.note(checkpoint.notes)
+        loaded = None if injector is None else Injector.load(injector)
+        known = known_head(
+            checkpoint,
+            loaded,
+            names=options.lines_of(classes),
+            unseen=options.lines_of(unseen),
+            head_key=head,
         )
-        raise QualityGateError(f"quality gate missed: {said}")
+        if reference is not None:
+            if workers.rank == 0:  # there is nothing to share
+                _compare(output, known, reference, options.lines_of(reference_classes), loaded)
+            return
+        if features is not None:
+            evaluation = _features(output, known, features, labels, workers)
+        elif images is not None:
+            how = _How(arch, device, batch, readers, workers)
+            evaluation = _images(output, checkpoint, known, images, how)
+        gates = _gates(evaluation, min_harmonic, min_zsl)
+        _print(output, weights, evaluation, gates)
+        _require_passed(gates)
 
 
 def _require_partner(option: str, given: object, needed: str, there: object) -> None:
@@ -170,14 +170,30 @@ def _check_gate(option: str, value: float | None, reference: Path | None) -> Non
         raise UsageError("the quality gates need samples: --features or --images")
 
 
+@dataclass(frozen=True)
+class _How:
+    """How images are answered, as the options say."""
+
+    arch: str | None
+    device: str
+    batch: int
+    readers: int | None
+    workers: Workers
+
+
+def _features(
+    output: Output, known: KnownHead, path: Path, labels: Path | None, workers: Workers
+) -> Evaluation:
+    from icis_cli import evaluate_features, read_features
+
+    features = read_features(path, labels)
+    with output.bar("eval", "samples") as bar:
+        watch = sample.with_rate(bar)
+        return evaluate_features(known, features, workers=workers, watch=watch)
+
+
 def _images(
-    output: Output,
-    checkpoint: Checkpoint,
-    known: KnownHead,
-    folder: Path,
-    arch: str | None,
-    device: str,
-    batch: int,
+    output: Output, checkpoint: Checkpoint, known: KnownHead, folder: Path, how: _How
 ) -> Evaluation:
     from icis_cli import evaluate_images, find_images
 
@@ -188,10 +204,12 @@ def _images(
             checkpoint,
             known,
             found,
-            arch=arch,
-            device=device,
-            batch=batch,
-            watch=None if bar is None else bar.show,
+            arch=how.arch,
+            device=how.device,
+            batch=how.batch,
+            readers=how.readers,
+            workers=how.workers,
+            watch=sample.with_rate(bar),
         )
 
 
@@ -237,6 +255,24 @@ def _gates(
         for metric, value, minimum in wanted
         if minimum is not None
     ]
+
+
+def _require_passed(gates: list[dict[str, Any]]) -> None:
+    """Refuse a result that misses a gate.
+
+    Raises:
+        QualityGateError: it does.
+
+    """
+    from icis_cli.report.tables import fraction
+
+    missed = ", ".join(
+        f"{gate['metric']} is {fraction(gate['value'])}, expected at least {gate['minimum']}"
+        for gate in gates
+        if not gate["passed"]
+    )
+    if missed:
+        raise QualityGateError(f"quality gate missed: {missed}")
 
 
 def _print(

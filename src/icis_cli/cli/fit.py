@@ -10,7 +10,17 @@ import typer
 from icis_cli.cli import class_options as given
 from icis_cli.cli import options
 from icis_cli.cli.output import Output
-from icis_cli.cli.recipe_options import Batch, Epochs, Hidden, Inputs, Loss, Lr, Without, methods_of
+from icis_cli.cli.recipe_options import (
+    METHOD_NAMES,
+    Batch,
+    Epochs,
+    Hidden,
+    Inputs,
+    Loss,
+    Lr,
+    Without,
+    methods_of,
+)
 from icis_cli.errors import UsageError
 from icis_cli.files import require_writable
 
@@ -33,8 +43,8 @@ def fit(
         str,
         typer.Option(
             "--method",
-            help="icis, ridge, mlp, subreg, wdae, costa, wavg, smo, nearest, mean; or auto: icis "
-            "or ridge, whichever held-out classes favour.",
+            help=f"{', '.join(METHOD_NAMES)}; or auto: icis or ridge, whichever held-out classes "
+            "favour.",
             rich_help_panel=_TRAINING,
         ),
     ] = "icis",
@@ -107,6 +117,8 @@ def fit(
     Example: icis fit --weights resnet50.pt --attrs attributes.csv
     """
     output = Output.of("fit", json=json, quiet=quiet, no_progress=no_progress)
+    if cv == 1:
+        raise UsageError("--cv 1: expected 0 for none, or at least 2 folds")
     methods = methods_of(
         method,
         select=select,
@@ -124,10 +136,10 @@ def fit(
             f"--ensemble {ensemble}: --method {method} gives the same rows whatever the seed",
             "leave it out",
         )
-    if cv == 1:
-        raise UsageError("--cv 1: expected 0 for none, or at least 2 folds")
     if cv == 0 and len(methods) > 1:
         raise UsageError("nothing can be chosen with --cv 0", "leave it out, or name one --method")
+    files = given.ClassFiles(attrs, unseen_attrs, classes, seen, unseen)
+    files.check()
     from icis_cli import fit as fit_injector
     from icis_cli.injection.choosing import choose
     from icis_cli.injection.record import side_file
@@ -137,8 +149,6 @@ def fit(
     from icis_cli.validation.heldout import fold_numbers, judge
     from icis_cli.validation.selection import AUTO_MEMBERS
 
-    files = given.ClassFiles(attrs, unseen_attrs, classes, seen, unseen)
-    files.check()
     require_writable(out, force=force, inputs=(weights, side_file(weights), *files.paths))
     known = given.understand(output, weights, files, head)
     checkpoint, found, aligned = known.checkpoint, known.head, known.classes
@@ -186,10 +196,9 @@ def fit(
             else lambda step: bar.show(step.epoch, step.epochs, f"loss {step.loss:.4f}"),
         )
     injector.save(out, force=force)
-    if injector.losses:
-        output.say(
-            f"{injector.stopped}; loss {injector.losses[0]:.4f} -> {injector.losses[-1]:.4f}"
-        )
+    losses = injector.losses
+    course = f"; loss {losses[0]:.4f} -> {losses[-1]:.4f}" if losses else ""
+    output.say(f"{injector.stopped}{course}")
     output.result(
         f"wrote {out}: rows for {len(aligned.unseen_names)} new classes",
         str(out),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from icis_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from icis_cli.checkpoint.base import Checkpoint
+    from icis_cli.checkpoint.sharded import Untouched
     from icis_cli.injection.expansion import Expansion
 
 
@@ -79,6 +80,15 @@ def inject(
             "Default: NAME.injected.SUFFIX in this folder.",
         ),
     ] = None,
+    shards: Annotated[
+        str,
+        typer.Option(
+            "--shards",
+            metavar="copy|link",
+            help="Of a checkpoint in several files: what becomes of those that do not change. "
+            "link: another name of the same file, which takes no room.",
+        ),
+    ] = "copy",
     remove: Annotated[
         bool,
         typer.Option("--remove", help="Take all injected rows off --weights instead."),
@@ -95,20 +105,22 @@ def inject(
     """
     output = Output.of("inject", json=json, quiet=quiet, no_progress=no_progress)
     wanted = options.calibration_of(calibration, expected_accuracy)
+    untouched = _untouched(shards)
+    if remove and weights is None:
+        raise UsageError("--remove needs --weights: the checkpoint to take rows off")
+    if remove and (attrs or unseen or calibration != "auto" or expected_accuracy is not None):
+        raise UsageError("--remove takes all injected rows off: leave out what to add")
     from icis_cli import Injector, expand, open_checkpoint, read_views
     from icis_cli import remove as remove_rows
     from icis_cli.injection.expansion import check_outputs
 
-    if remove:
-        if weights is None:
-            raise UsageError("--remove needs --weights: the checkpoint to take rows off")
-        if attrs or unseen or calibration != "auto" or expected_accuracy is not None:
-            raise UsageError("--remove takes all injected rows off: leave out what to add")
+    if remove and weights is not None:
         checkpoint = open_checkpoint(weights)
         output.note(checkpoint.notes)
         original = out or _beside(checkpoint, "original")
         check_outputs(checkpoint, original, force=force)
-        _finish(output, remove_rows(checkpoint), original, force=force, dry_run=dry_run)
+        removal = remove_rows(checkpoint)
+        _finish(output, removal, original, untouched, force=force, dry_run=dry_run)
         return
     loaded = Injector.load(injector)
     checkpoint = open_checkpoint(Path(loaded.source.path) if weights is None else weights)
@@ -127,19 +139,29 @@ def inject(
         calibration=wanted,
         accuracy=expected_accuracy,
     )
-    _finish(output, expansion, new, force=force, dry_run=dry_run)
+    _finish(output, expansion, new, untouched, force=force, dry_run=dry_run)
 
 
 def _beside(checkpoint: Checkpoint, what: str) -> Path:
     """Return the default output, in the working folder: ``NAME.injected.SUFFIX``."""
     path = checkpoint.path
+    if not checkpoint.suffix:  # a folder, whose name may have a dot in it
+        return Path(f"{path.name}.{what}")
     return Path(f"{path.stem}.{what}{path.suffix or checkpoint.suffix}")
+
+
+def _untouched(shards: str) -> Untouched:
+    known: dict[str, Untouched] = {"copy": "copy", "link": "link"}
+    if shards not in known:
+        raise UsageError(f"--shards {shards}: expected copy or link")
+    return known[shards]
 
 
 def _finish(
     output: Output,
     expansion: Expansion,
     out: Path,
+    shards: Untouched,
     *,
     force: bool,
     dry_run: bool,
@@ -152,22 +174,21 @@ def _finish(
         unlike_warning,
     )
 
-    output.note((*expansion.notes, *expansion.losses(out)))
+    output.note((*expansion.notes, *expansion.losses(out, shards)))
     output.warn(expansion.warnings)
     files = [str(path) for path in expansion.outputs(out)]
     before, after = len(expansion.head.weight), len(expansion.class_names)
     if not dry_run:
-        expansion.write(out, force=force)
+        expansion.write(out, force=force, shards=shards)
     verb = "would write" if dry_run else "wrote"
     if expansion.record is not None:
         output.say(calibration_line(expansion))
         if expansion.certainty is not None:
             output.say(certainty_table(expansion))
             output.warn(unlike_warning(expansion))
-    output.result(
-        f"{verb} {out}: {expansion.head.key} with {before} -> {after} rows",
-        str(out),
-        {
+    content: dict[str, Any] = {}
+    if output.mode == "json":  # an entry per class: of a million of them, only if they are wanted
+        content = {
             "out": str(out),
             "files": files,
             "dry_run": dry_run,
@@ -176,5 +197,7 @@ def _finish(
             "rows_after": after,
             "classes": list(expansion.class_names[before:]),
             **injection_json(expansion),
-        },
+        }
+    output.result(
+        f"{verb} {out}: {expansion.head.key} with {before} -> {after} rows", str(out), content
     )

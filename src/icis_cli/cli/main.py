@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -14,9 +15,16 @@ from typing import Annotated, NoReturn
 import typer
 
 from icis_cli import __version__
-from icis_cli.cli import benchmark, compare, demo, evaluate, fit, inject
+from icis_cli.cli import benchmark, compare, demo, evaluate, fit, inject, inspect
 from icis_cli.cli.output import StdoutError, print_error, to_stdout
 from icis_cli.errors import IcisError, QualityGateError, UsageError
+from icis_cli.workers import is_alone, is_first, process_count
+
+#: Commands whose work several processes can share.
+_SHARED = ("eval", "compare")
+
+#: How many seconds a failing process that prints nothing stays, at most, for the one that does.
+_PATIENCE = 20.0
 
 app = typer.Typer(
     name="icis",
@@ -29,6 +37,7 @@ app = typer.Typer(
 app.command("fit")(fit.fit)
 app.command("inject")(inject.inject)
 app.command("eval")(evaluate.evaluate)
+app.command("inspect")(inspect.inspect)
 app.command("compare")(compare.compare)
 app.command("benchmark")(benchmark.benchmark)
 app.command("demo")(demo.demo)
@@ -43,12 +52,19 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback does it all
         bool,
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
 ) -> None:
     """Add classes to a trained image classifier without a single image."""
+    command = context.invoked_subcommand
+    if command not in _SHARED and process_count() > 1:
+        raise UsageError(
+            f"icis {command} is the work of one process, and here are {process_count()}",
+            "run it without torchrun",
+        )
 
 
 def run(arguments: list[str]) -> int:
@@ -133,7 +149,8 @@ def main() -> None:
     """Run the command line; the entry point of ``icis``."""
     signal.signal(signal.SIGTERM, _terminated)
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it is where the process was started without one
+        # It is None where the process was started without one.
+        if getattr(sys, name) is None or not _speaks(name):
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what its encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -146,7 +163,29 @@ def main() -> None:
             print_error(error, as_json=False)
         _forget_stdout()
         code = code or 1
+    if code and not is_first() and "TORCHELASTIC_RUN_ID" in os.environ:
+        _wait()
+    if not is_alone():
+        sys.stderr.flush()
+        os._exit(code)  # see joined_workers
     sys.exit(code)
+
+
+def _speaks(stream: str) -> bool:
+    """Tell whether this process prints: of those that share work, the first alone.
+
+    All may print tracebacks on stderr, where they are asked for.
+    """
+    return is_first() or (stream == "stderr" and os.environ.get("ICIS_DEBUG") == "1")
+
+
+def _wait() -> None:
+    """Let the first process end before this one.
+
+    As soon as one process fails, torchrun ends the others, perhaps before the error is printed.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        time.sleep(_PATIENCE)
 
 
 def _forget_stdout() -> None:

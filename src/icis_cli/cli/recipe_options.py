@@ -10,7 +10,16 @@ import typer
 
 from icis_cli.errors import UsageError
 
+#: Names of ``methods.registry.METHODS`` and ``methods.recipes.RECIPES``, in that order: a name that
+#: is none of them is refused without loading what does the work.
+METHOD_NAMES = (
+    "icis", "ridge", "mlp", "subreg", "wdae", "costa", "wavg", "smo", "nearest", "mean",
+)  # fmt: skip
+RECIPE_NAMES = ("default", "paper")
+
 _PANEL = "Changes to the recipe (each defaults to the recipe's own value)"
+_LOSSES = ("cosine", "squared")
+_INPUTS = ("as-given", "unit")
 
 Hidden = Annotated[
     int | None,
@@ -26,13 +35,13 @@ Batch = Annotated[
 ]
 Loss = Annotated[
     str | None,
-    typer.Option("--loss", metavar="cosine|squared", help="Distance.", rich_help_panel=_PANEL),
+    typer.Option("--loss", metavar="|".join(_LOSSES), help="Distance.", rich_help_panel=_PANEL),
 ]
 Inputs = Annotated[
     str | None,
     typer.Option(
         "--inputs",
-        metavar="as-given|unit",
+        metavar="|".join(_INPUTS),
         help="How descriptors go in; unit: divided by their norm (for word vectors).",
         rich_help_panel=_PANEL,
     ),
@@ -65,13 +74,8 @@ def method_of(
         UsageError: an unknown name, or an option that the method does not have.
 
     """
-    from icis_cli.methods.icis import Icis
-    from icis_cli.methods.recipes import RECIPES
-    from icis_cli.methods.registry import METHODS
-    from icis_cli.methods.spaces import INPUTS
-
-    kind = METHODS[_one_of("--method", name, (*METHODS, "auto"))]
-    chosen = RECIPES[_one_of("--recipe", recipe, RECIPES)]
+    _one_of("--method", name, (*METHOD_NAMES, "auto"))
+    _one_of("--recipe", recipe, RECIPE_NAMES)
     changes: dict[str, Any] = {
         field: value
         for field, value in (
@@ -79,11 +83,16 @@ def method_of(
             ("epochs", epochs),
             ("lr", lr),
             ("batch", batch),
-            ("loss", loss and _one_of("--loss", loss, ("cosine", "squared"))),
-            ("inputs", inputs and _one_of("--inputs", inputs, INPUTS)),
+            ("loss", loss and _one_of("--loss", loss, _LOSSES)),
+            ("inputs", inputs and _one_of("--inputs", inputs, _INPUTS)),
         )
         if value is not None
     }
+    from icis_cli.methods.icis import Icis
+    from icis_cli.methods.recipes import RECIPES
+    from icis_cli.methods.registry import METHODS
+
+    kind, chosen = METHODS[name], RECIPES[recipe]
     if not issubclass(kind, Icis):
         _without_recipe(name, recipe, changes, without)
         return kind()
@@ -114,10 +123,10 @@ def methods_of(name: str, *, select: bool, recipe: str = "default", **changes: A
         UsageError: as :func:`method_of`, or a recipe for ``auto``.
 
     """
-    from icis_cli.validation.selection import AUTO
-
     if name == "auto":
         _without_recipe(name, recipe, changes, changes.get("without"))
+        from icis_cli.validation.selection import AUTO
+
         methods = list(AUTO)
     else:
         methods = [method_of(name, recipe, **changes)]
@@ -131,7 +140,7 @@ def _without_recipe(name: str, recipe: str, changes: Mapping[str, Any], without:
         raise UsageError(f"--method {name} has no recipe to change", "leave these options out")
 
 
-def _one_of(option: str, value: str, choices: Mapping[str, Any] | tuple[str, ...]) -> str:
+def _one_of(option: str, value: str, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise UsageError(f"{option} {value}: expected one of {', '.join(choices)}")
     return value

@@ -5,6 +5,7 @@ No figure on samples chooses anything: they are computed last, of rows that are 
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,11 +26,12 @@ from icis_cli.methods.registry import METHODS
 from icis_cli.runtime import choose_device, import_torch
 from icis_cli.validation.heldout import HeldOut, judge
 from icis_cli.validation.selection import AUTO, AUTO_MEMBERS
+from icis_cli.workers import ALONE, Workers
 
 #: A method, or what is none: the choice by held-out classes, and an inference rule.
 Contender = Method | Literal["auto", "conse"]
 
-#: Told before each run: how many are done, how many there are, and what comes next.
+#: Told before each run of this process: how many are done, how many there are, and what comes next.
 CompareWatch = Callable[[int, int, str], None]
 
 
@@ -78,6 +80,7 @@ def compare(
     seeds: Sequence[int] = (0,),
     terms: Terms = _TERMS,
     *,
+    workers: Workers = ALONE,
     watch: CompareWatch | None = None,
 ) -> Comparison:
     """Fit, calibrate and evaluate several methods.
@@ -87,6 +90,7 @@ def compare(
         contenders: None for all that make sense.
         seeds: at least one; methods whose result does not depend on it are run with the first.
         terms: the same for all.
+        workers: processes that share the runs; all get the same comparison.
         watch: told about each run.
 
     Raises:
@@ -113,16 +117,17 @@ def compare(
     if any(_seeded(contender) for contender in contenders):
         import_torch()  # not to count as training
         device = choose_device(terms.device)
-    total, done = sum(len(own) for _, own in plan), 0
-    rows = []
-    for contender, own in plan:
-        runs = []
-        for seed in own:
-            if watch is not None:
-                watch(done, total, f"{name_of(contender)}, seed {seed}")
-            runs.append(_run(problem, contender, seed, terms, device))
-            done += 1
-        rows.append(ComparisonRow(name_of(contender), tuple(runs)))
+    mine = workers.deal([(contender, seed) for contender, own in plan for seed in own])
+    found: list[Run] = []
+    for contender, seed in mine:
+        if watch is not None:
+            watch(len(found), len(mine), f"{name_of(contender)}, seed {seed}")
+        found.append(_run(problem, contender, seed, terms, device))
+    runs = iter(workers.gather_dealt(found))
+    rows = [
+        ComparisonRow(name_of(contender), tuple(itertools.islice(runs, len(own))))
+        for contender, own in plan
+    ]
     samples = 0 if problem.samples is None else len(problem.samples.labels)
     return Comparison(tuple(rows), len(problem.pairs.rows), len(problem.pairs.unseen), samples)
 
@@ -150,7 +155,7 @@ def _run(problem: Problem, contender: Contender, seed: int, terms: Terms, device
     tuned = tune(pairs, predicted, held, problem.width, terms.calibration, terms.accuracy)
     accuracy: Accuracy | None = None
     if problem.samples is not None:
-        found = problem.evaluate(_finite(tuned.rows, method))
+        found = problem.evaluate(_finite(tuned.rows[:], method))
         raw = found if tuned.rows is predicted else problem.evaluate(predicted)
         accuracy = _accuracy(found, raw.harmonic)
     return Run(

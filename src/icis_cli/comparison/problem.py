@@ -136,9 +136,9 @@ def problem_of(
     """
     names = classes.seen_names + classes.unseen_names
     width = head.weight.shape[1]
-    views = views or choose_views(head, classes, affordable_folds(len(head.rows)))[0]
     samples = None
     if features is not None:
+        features.require_float32()  # before minutes of fitting
         if features.values.shape[1] != width:
             raise FeatureError(
                 features.path,
@@ -150,6 +150,7 @@ def problem_of(
         rows = classes.seen_rows + classes.unseen_rows if one_file else None
         labels = LabelMap(names, rows).head_rows(features.labels, features.path)
         samples = Samples(features.values, labels, features.path)
+    views = views or choose_views(head, classes, affordable_folds(len(head.rows)))[0]
     return Problem(seen_pairs(head, classes, views), width, names, samples, views)
 
 

@@ -18,6 +18,7 @@ from icis_cli.descriptors.names import match_names
 from icis_cli.descriptors.plausibility import agreement_warning
 from icis_cli.descriptors.views import require_same_views, split
 from icis_cli.errors import AlignmentError
+from icis_cli.lazy import rows_at
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ def align(
             f"no class is new: {descriptors.path} describes only the {count} classes of the head",
             "add descriptors of the new classes to it, or give them as --unseen-attrs",
         )
-    warnings += _doubts(descriptors, table.values[list(seen_rows)], head_rows)
+    warnings += _doubts(descriptors, rows_at(table.values, seen_rows), head_rows)
     return AlignedClasses(
-        table.values[list(seen_rows)],
-        table.values[list(unseen_rows)],
+        rows_at(table.values, seen_rows),
+        rows_at(table.values, unseen_rows),
         _names(table, seen_rows, head_names),
         _names(table, unseen_rows, None),
         seen_rows,

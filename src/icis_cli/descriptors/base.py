@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
-from icis_cli.arrays import FloatArray
+from icis_cli.arrays import FloatArray, IntArray
 from icis_cli.errors import DescriptorError
+from icis_cli.lazy import blocks
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,15 @@ def checked(
             "one number cannot tell classes apart: add attributes, or use text embeddings",
         )
     _check_values(found)
-    return Descriptors(found.values, found.names, path, found.columns, tuple(_warnings(found)))
+    constant = _constant(found.values)
+    if len(constant) == width:
+        raise DescriptorError(
+            path,
+            f"all {count} descriptors are equal (every column is constant)",
+            "descriptors must tell the classes apart",
+        )
+    warnings = tuple(_warnings(found, constant))
+    return Descriptors(found.values, found.names, path, found.columns, warnings)
 
 
 def check_names(path: Path, names: Sequence[str], count: int) -> None:
@@ -151,38 +161,54 @@ def _is_text(name: str) -> bool:
 
 
 def _check_values(found: Descriptors) -> None:
-    bad = np.argwhere(~np.isfinite(found.values))
-    if len(bad):
-        row, column = (int(i) for i in bad[0])
+    """Check all values, block by block: a large file need not fit into memory."""
+    zero: list[int] = []
+    beyond: list[int] = []
+    odd = 0
+    first: tuple[int, int] | None = None
+    for part, block in blocks(found.values):
+        bad = ~np.isfinite(block)
+        if bad.any():
+            odd += int(bad.sum())
+            row, column = (int(i) for i in np.argwhere(bad)[0])
+            first = first or (part.start + row, column)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            squared = np.square(block).sum(axis=1)
+        zero += (part.start + np.flatnonzero(~block.any(axis=1))).tolist()
+        unfit = ~np.isfinite(squared) | (squared < np.finfo(np.float32).tiny)
+        beyond += (part.start + np.flatnonzero(unfit)).tolist()
+    if first is not None:
+        row, column = first
         raise DescriptorError(
             found.path,
             f"{found.label(row)!s}, column {_column(found, column)}: NaN or infinite (and "
-            f"{len(bad) - 1} more such values), expected finite float32 numbers",
+            f"{odd - 1} more such values), expected finite float32 numbers",
             "fill in or remove missing values",
         )
-    zero = np.flatnonzero(~found.values.any(axis=1))
-    if len(zero):
+    if zero:
         raise DescriptorError(
             found.path,
             f"{len(zero)} descriptor row(s) are all zero: {_listed(found, zero)}",
             "a class without attributes cannot be learned: describe it or remove it",
         )
-    with np.errstate(over="ignore", under="ignore"):
-        squared = np.square(found.values).sum(axis=1)
-    beyond = np.flatnonzero(~np.isfinite(squared) | (squared < np.finfo(np.float32).tiny))
-    if len(beyond):
+    if beyond:
         raise DescriptorError(
             found.path,
             f"the length of {len(beyond)} descriptor row(s) does not fit into float32: "
             f"{_listed(found, beyond)}",
             "multiply all attributes by a factor that brings them near 1",
         )
-    if len(found.values) > 1 and not np.ptp(found.values, axis=0).any():
-        raise DescriptorError(
-            found.path,
-            f"all {len(found.values)} descriptors are equal (every column is constant)",
-            "descriptors must tell the classes apart",
-        )
+
+
+def _constant(values: FloatArray) -> IntArray:
+    """Return the columns that hold one value only; none where there is one row."""
+    if len(values) < 2:
+        return np.empty(0, dtype=np.int64)
+    varies = np.zeros(values.shape[1], dtype=bool)
+    start = values[0].copy()
+    for _, block in blocks(values):
+        varies |= (block != start).any(axis=0)
+    return np.flatnonzero(~varies)
 
 
 def _column(found: Descriptors, column: int) -> str:
@@ -194,10 +220,9 @@ def _listed(found: Descriptors, rows: Sequence[int] | np.ndarray, most: int = 5)
     return ", ".join(found.label(int(row)) for row in rows[:most]) + more
 
 
-def _warnings(found: Descriptors) -> list[str]:
+def _warnings(found: Descriptors, constant: IntArray) -> list[str]:
     """Say what is odd but no error: constant columns, equal descriptors."""
     warnings = []
-    constant = np.flatnonzero(np.ptp(found.values, axis=0) == 0) if len(found.values) > 1 else ()
     if len(constant):
         shown = ", ".join(_column(found, int(c)) for c in constant[:5])
         more = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
@@ -205,10 +230,7 @@ def _warnings(found: Descriptors) -> list[str]:
             f"{found.path}: {len(constant)} of {found.values.shape[1]} columns are constant and "
             f"tell no classes apart: {shown}{more}"
         )
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for row, values in enumerate(found.values):
-        groups[values.tobytes()].append(row)
-    equal = [rows for rows in groups.values() if len(rows) > 1]
+    equal = _equal_rows(found.values)
     if equal:
         shown = "; ".join(" = ".join(found.label(r) for r in rows[:4]) for rows in equal[:5])
         more = f" and {len(equal) - 5} more groups" if len(equal) > 5 else ""
@@ -217,3 +239,19 @@ def _warnings(found: Descriptors) -> list[str]:
             f"another --attrs tells them apart: {shown}{more}"
         )
     return warnings
+
+
+def _equal_rows(values: FloatArray) -> list[list[int]]:
+    """Return the groups of rows that are equal bit by bit, in the order of their first rows."""
+    digests = np.empty(len(values), dtype=np.uint64)  # 8 bytes a row, whatever its width
+    for part, block in blocks(values):
+        parts = b"".join(blake2b(row.tobytes(), digest_size=8).digest() for row in block)
+        digests[part] = np.frombuffer(parts, dtype=np.uint64)
+    _, first, group, counts = np.unique(
+        digests, return_index=True, return_inverse=True, return_counts=True
+    )
+    rows = np.flatnonzero(counts[group] > 1)
+    equal: dict[int, list[int]] = defaultdict(list)
+    for row in rows.tolist():
+        equal[int(first[group[row]])].append(row)
+    return list(equal.values())

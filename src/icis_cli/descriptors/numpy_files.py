@@ -11,13 +11,16 @@ import numpy as np
 from icis_cli.descriptors.base import Descriptors, checked
 from icis_cli.errors import DescriptorError, first_line
 
+#: A ``.npy`` larger than this is mapped, so that it need not fit into memory.
+_MAPPED = 1 << 26
+
 #: Names that the arrays of an ``.npz`` commonly have, in the order in which they are looked for.
 _VALUES = ("descriptors", "attributes", "attrs", "att", "embeddings", "vectors", "features")
 _NAMES = ("names", "classes", "class_names", "categories", "allclasses_names")
 
 
 def load_array(path: Path) -> Any:
-    """Open a ``.npy`` or ``.npz`` without unpickling anything.
+    """Open a ``.npy`` or ``.npz`` without unpickling anything; a large ``.npy`` is mapped.
 
     Raises:
         DescriptorError: it is missing or not such a file.
@@ -26,6 +29,8 @@ def load_array(path: Path) -> Any:
     try:
         with path.open("rb") as stream:
             if stream.read(2) != b"PK":
+                if path.stat().st_size > _MAPPED:
+                    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
                 stream.seek(0)
                 return np.load(stream, allow_pickle=False)
         with zipfile.ZipFile(path):  # numpy would leave a damaged archive open

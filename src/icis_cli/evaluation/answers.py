@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icis_cli.arrays import FloatArray, IntArray
-from icis_cli.errors import FeatureError
+from icis_cli.evaluation.blocks import Blocks, block_size
+from icis_cli.evaluation.spread import ONE_THREAD, Spread, spread_over_cores
+from icis_cli.workers import ALONE, Workers
 
-#: Larger logits overflow, or their differences do.
-_LARGEST = float(np.finfo(np.float32).max) / 2
+#: Told after every block: samples done and samples in all, both of this process alone.
+SampleWatch = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -43,25 +46,41 @@ class Answers:
         return np.where(self.margin < 0, self.unseen, self.seen)
 
 
-def answers_of_logits(logits: FloatArray, labels: IntArray, seen_classes: int) -> Answers:
-    """Reduce logits (N, K+U) to :class:`Answers`; U must not be 0."""
+def answers_of_logits(
+    logits: FloatArray, labels: IntArray, seen_classes: int, spread: Spread = ONE_THREAD
+) -> Answers:
+    """Reduce logits (N, K+U) to :class:`Answers`; neither K nor U must be 0."""
+    return joined(spread.over(logits, partial(_answers, logits, labels, seen_classes)))
+
+
+def _answers(logits: FloatArray, labels: IntArray, seen_classes: int, run: slice) -> Answers:
+    """Reduce some rows of the logits."""
+    logits, labels = logits[run], labels[run]
     index = np.arange(len(logits))
-    seen, unseen = logits[:, :seen_classes], logits[:, seen_classes:]
-    best_seen, best_unseen = seen.argmax(axis=1), unseen.argmax(axis=1)
-    margin = seen[index, best_seen] - unseen[index, best_unseen]
-    # Ties rank as argmax orders them: the lower row first.
-    true = logits[index, labels][:, None]
-    above = logits > true
-    above |= (logits == true) & (np.arange(logits.shape[1]) < labels[:, None])
-    above_seen = above[:, :seen_classes].sum(axis=1)
-    above_unseen = above[:, seen_classes:].sum(axis=1)
-    return Answers(
-        labels,
-        best_seen,
-        best_unseen + seen_classes,
-        margin,
-        above_seen + above_unseen,
-        np.where(labels < seen_classes, above_seen, above_unseen),
+    best_seen = logits[:, :seen_classes].argmax(axis=1)
+    best_unseen = logits[:, seen_classes:].argmax(axis=1) + seen_classes
+    margin = logits[index, best_seen] - logits[index, best_unseen]
+    # Where the true class is the answer, nothing is above it.
+    wrong = np.flatnonzero(np.where(margin < 0, best_unseen, best_seen) != labels)
+    rank, own_rank = np.zeros_like(labels), np.zeros_like(labels)
+    above_seen, above_unseen = _above(logits[wrong], labels[wrong], seen_classes)
+    rank[wrong] = above_seen + above_unseen
+    own_rank[wrong] = np.where(labels[wrong] < seen_classes, above_seen, above_unseen)
+    return Answers(labels, best_seen, best_unseen, margin, rank, own_rank)
+
+
+def _above(logits: FloatArray, labels: IntArray, seen_classes: int) -> tuple[IntArray, IntArray]:
+    """Count the seen and the unseen classes above the true one; ties rank as argmax orders them."""
+    true = logits[np.arange(len(logits)), labels][:, None]
+    above = logits == true
+    if np.count_nonzero(above) > len(logits):  # more than the true classes themselves
+        above &= np.arange(logits.shape[1]) < labels[:, None]
+        above |= logits > true
+    else:
+        np.greater(logits, true, out=above)
+    return (
+        np.count_nonzero(above[:, :seen_classes], axis=1),
+        np.count_nonzero(above[:, seen_classes:], axis=1),
     )
 
 
@@ -79,8 +98,10 @@ def answer_features(
     weight: FloatArray,
     bias: FloatArray | None,
     seen_classes: int,
-    block: int = 4096,
+    block: int | None = None,
     path: Path | str = "features",
+    workers: Workers = ALONE,
+    watch: SampleWatch | None = None,
 ) -> Answers:
     """Run a head over features.
 
@@ -90,43 +111,58 @@ def answer_features(
         weight: (K+U, D).
         bias: (K+U,) or None.
         seen_classes: K.
-        block: samples per matrix product.
+        block: samples per matrix product; None for as many as suit the sizes.
         path: of the features, for errors.
+        workers: processes that share the blocks; all get the answers for all N samples, the very
+            ones that one process finds.
+        watch: told about every block.
 
     Raises:
-        FeatureError: a logit is not finite.
+        FeatureError: a logit is not finite, be it because of a feature or of its size alone.
 
     """
-    return joined(
-        answers_of_logits(logits, labels[start : start + block], seen_classes)
-        for start, logits in logits_of(features, weight, bias, block, path)
-    )
+    blocks = Blocks(features, weight, bias, block or block_size(*weight.shape), path)
+    with spread_over_cores() as spread:
+        return answer_blocks(
+            blocks,
+            lambda logits, samples: answers_of_logits(
+                logits, labels[samples], seen_classes, spread
+            ),
+            spread,
+            workers,
+            watch,
+        )
 
 
-def logits_of(
-    features: NDArray[Any],
-    weight: FloatArray,
-    bias: FloatArray | None,
-    block: int,
-    path: Path | str,
-) -> Iterator[tuple[int, FloatArray]]:
-    """Yield the first sample of each block with the block's logits; see :func:`answer_features`.
+def answer_blocks(
+    blocks: Blocks,
+    answer: Callable[[FloatArray, slice], Answers],
+    spread: Spread = ONE_THREAD,
+    workers: Workers = ALONE,
+    watch: SampleWatch | None = None,
+) -> Answers:
+    """Answer all samples, each process its part of the blocks.
+
+    Args:
+        blocks: to multiply.
+        answer: takes the logits (B, C) of a block and which samples they are of.
+        spread: how the logits are finished.
+        workers: processes that share the blocks.
+        watch: told about every block of this process.
+
+    Returns:
+        Answers for all samples, in order, in every process.
 
     Raises:
-        FeatureError: a logit is not finite.
+        FeatureError: as in :func:`answer_features`.
 
     """
-    for start in range(0, len(features), block):
-        with np.errstate(over="ignore", invalid="ignore"):  # told below
-            logits = features[start : start + block].astype(np.float32) @ weight.T
-            if bias is not None:
-                logits += bias
-        if not (logits.max() <= _LARGEST and logits.min() >= -_LARGEST):  # NaN, too
-            odd = ~(np.abs(logits) <= _LARGEST).all(axis=1)
-            raise FeatureError(
-                path,
-                f"the logits of sample {start + int(np.flatnonzero(odd)[0])} (counted from 0) are "
-                "too large for float32",
-                "its features, or the rows of the head, are far too large: compute them anew",
-            )
-        yield start, logits
+    starts = workers.part(blocks.starts)
+    first = starts[0] if starts else 0
+    total = blocks.stop(starts[-1]) - first if starts else 0
+    parts = []
+    for samples, logits in blocks.logits(starts, spread):
+        parts.append(answer(logits, samples))
+        if watch is not None:
+            watch(samples.stop - first, total)
+    return joined(part for share in workers.gather(parts) for part in share)

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icis_cli.arrays import FloatArray, IntArray, unit_rows
-from icis_cli.evaluation.answers import Answers, answers_of_logits, joined, logits_of
+from icis_cli.evaluation.answers import Answers, answer_blocks, answers_of_logits
+from icis_cli.evaluation.blocks import Blocks, block_size
+from icis_cli.workers import ALONE, Workers
 
 
 def answer_conse(
@@ -24,8 +26,9 @@ def answer_conse(
     bias: FloatArray | None,
     descriptors: FloatArray,
     top: int | None = None,
-    block: int = 4096,
+    block: int | None = None,
     path: Path | str = "features",
+    workers: Workers = ALONE,
 ) -> Answers:
     """Answer by ConSE, among seen and unseen classes.
 
@@ -36,8 +39,9 @@ def answer_conse(
         bias: (K,) or None.
         descriptors: (K+U, d), seen classes first; U must not be 0.
         top: T >= 1; None for all seen classes.
-        block: samples at once.
+        block: samples at once; None for as many as suit the sizes.
         path: of the features, for errors.
+        workers: processes that share the blocks; all get all answers.
 
     Returns:
         Facts about the cosines (N, K+U), which take the place of logits.
@@ -48,12 +52,14 @@ def answer_conse(
     """
     seen_classes = len(weight)
     directions = unit_rows(descriptors)
-    parts = []
-    for start, logits in logits_of(features, weight, bias, block, path):
+
+    def answer(logits: FloatArray, samples: slice) -> Answers:
         mixed = probabilities(logits, top) @ descriptors[:seen_classes]
         cosines = unit_rows(mixed) @ directions.T
-        parts.append(answers_of_logits(cosines, labels[start : start + block], seen_classes))
-    return joined(parts)
+        return answers_of_logits(cosines, labels[samples], seen_classes)
+
+    size = block or block_size(len(descriptors), max(weight.shape[1], descriptors.shape[1]))
+    return answer_blocks(Blocks(features, weight, bias, size, path), answer, workers=workers)
 
 
 def probabilities(logits: FloatArray, top: int | None = None) -> FloatArray:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from icis_cli.errors import AlignmentError, FeatureError
-from icis_cli.evaluation.answers import answer_features
+from icis_cli.evaluation.answers import SampleWatch, answer_features
 from icis_cli.evaluation.features import Features
 from icis_cli.evaluation.known import KnownHead
 from icis_cli.evaluation.result import Evaluation, evaluation_of
+from icis_cli.workers import ALONE, Workers
 
 
-def evaluate_features(known: KnownHead, features: Features) -> Evaluation:
+def evaluate_features(
+    known: KnownHead,
+    features: Features,
+    workers: Workers = ALONE,
+    watch: SampleWatch | None = None,
+) -> Evaluation:
     """Evaluate a head on its own inputs.
 
     Args:
         known: from ``known_head``.
         features: inputs of the head with labels.
+        workers: processes that share the samples; all get the same evaluation.
+        watch: told about every block of samples.
 
     Raises:
-        FeatureError: another width than the head's, labels that are no class of it, or values so
-            large that a logit is not finite.
+        FeatureError: another width than the head's, labels that are no class of it, values that
+            are not finite, or so large that a logit is not.
         AlignmentError: the head has no new class, or no seen one.
 
     """
@@ -33,7 +41,14 @@ def evaluate_features(known: KnownHead, features: Features) -> Evaluation:
         )
     labels = known.label_map.head_rows(features.labels, features.path)
     answers = answer_features(
-        features.values, labels, head.weight, head.bias, known.seen_classes, path=features.path
+        features.values,
+        labels,
+        head.weight,
+        head.bias,
+        known.seen_classes,
+        path=features.path,
+        workers=workers,
+        watch=watch,
     )
     return evaluation_of(answers, known.names, known.seen_classes)
 

@@ -1,32 +1,32 @@
-"""Images to evaluate on: one folder per class, run through the real torchvision network.
-
-Imports torch and torchvision inside functions. Damaged images are errors that name the file.
-"""
+"""Images to evaluate on: one folder per class, run through the real torchvision network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from icis_cli.arrays import IntArray
+from icis_cli.arrays import FloatArray, IntArray
 from icis_cli.checkpoint.base import Checkpoint
-from icis_cli.checkpoint.head import strip_prefixes
-from icis_cli.checkpoint.torch_pickle import state_dict_of
 from icis_cli.descriptors.names import match_names
-from icis_cli.errors import CheckpointError, FeatureError, UsageError
-from icis_cli.evaluation.answers import answers_of_logits, joined
+from icis_cli.errors import CheckpointError, FeatureError
+from icis_cli.evaluation.answers import Answers, answers_of_logits, joined
 from icis_cli.evaluation.evaluate import require_both_sides
+from icis_cli.evaluation.image_batches import ImageFiles, image_batches, readers_for
 from icis_cli.evaluation.known import KnownHead
 from icis_cli.evaluation.result import Evaluation, evaluation_of
-from icis_cli.runtime import choose_device, import_torch, import_torchvision
+from icis_cli.evaluation.torchvision_models import gainful_dtype, load_model, network_on
+from icis_cli.runtime import choose_device
+from icis_cli.workers import ALONE, Workers
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
-#: Called after every batch with images done and images in all.
+#: Larger logits overflow, or their differences do.
+_LARGEST = float(np.finfo(np.float32).max) / 2
+
+#: Called after every batch with images done and images in all, both of this process alone.
 ImageWatch = Callable[[int, int], None]
 
 
@@ -85,6 +85,8 @@ def evaluate_images(
     arch: str | None = None,
     device: str = "cpu",
     batch: int = 32,
+    readers: int | None = None,
+    workers: Workers = ALONE,
     watch: ImageWatch | None = None,
 ) -> Evaluation:
     """Run images through the expanded network and evaluate its answers.
@@ -94,71 +96,55 @@ def evaluate_images(
         known: from ``known_head``.
         images: from ``find_images``.
         arch: e.g. ``"resnet18"``; None where the checkpoint tells.
-        device: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"``. On CUDA all before the head is computed in
+            bfloat16, or float16 where the GPU lacks it.
         batch: images at once.
+        readers: processes that read images; 0 to read them here, None for as many as pay.
+        workers: processes that share the work, in whole batches; all get the same evaluation.
         watch: told about every batch.
 
     Raises:
         UsageError: the architecture is not known.
-        CheckpointError: the checkpoint does not load into it.
+        CheckpointError: the checkpoint does not load into it, or a logit is not finite.
         FeatureError: an image cannot be read.
 
     """
-    torch = import_torch()
     require_both_sides(known)
     device = choose_device(device)
     model, transform = load_model(checkpoint, arch, len(known.names))
-    model = model.eval().to(device)
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(images.paths), batch):
-            paths = images.paths[start : start + batch]
-            pixels = torch.stack([_read_image(path, transform) for path in paths])
-            logits = model(pixels.to(device)).float().cpu().numpy()
-            labels = images.labels[start : start + batch]
-            parts.append(answers_of_logits(logits, labels, known.seen_classes))
-            if watch is not None:
-                watch(start + len(paths), len(images.paths))
-    return evaluation_of(joined(parts), known.names, known.seen_classes)
+    network = network_on(device, model, known.head.key, gainful_dtype(device))
+    starts = workers.part(range(0, len(images.paths), batch))
+    own = slice(starts[0], starts[-1] + batch) if starts else slice(0)
+    paths, labels = images.paths[own], images.labels[own]
+    if readers is None:
+        readers = readers_for(len(paths), workers.count)
+    parts: list[Answers] = []
+    done = 0
+    for pixels in image_batches(ImageFiles(paths, transform), batch, readers, device=device):
+        logits = network.logits(pixels)
+        _require_finite(logits, paths[done:], checkpoint.path)
+        parts.append(
+            answers_of_logits(logits, labels[done : done + len(logits)], known.seen_classes)
+        )
+        done += len(logits)
+        if watch is not None:
+            watch(done, len(paths))
+    every = [part for share in workers.gather(parts) for part in share]
+    return evaluation_of(joined(every), known.names, known.seen_classes)
 
 
-def load_model(checkpoint: Checkpoint, arch: str | None, classes: int) -> tuple[Any, Any]:
-    """Build a torchvision model, load the checkpoint strictly, and return it with its transform.
+def _require_finite(logits: FloatArray, paths: Sequence[Path], checkpoint: Path) -> None:
+    """Refuse logits (B, K+U) of the first B images that cannot be compared.
 
     Raises:
-        UsageError: the architecture is not known.
-        CheckpointError: the checkpoint does not load into it.
+        CheckpointError: one is NaN, or too large; pixels never are.
 
     """
-    models = import_torchvision().models
-    arch = arch or checkpoint.labels.arch
-    if arch is None:
-        raise UsageError(
-            f"{checkpoint.path} does not say which network it is of",
-            "pass --arch with a torchvision name, e.g. --arch resnet50",
-        )
-    if arch not in models.list_models(module=models):
-        raise UsageError(f"torchvision has no classifier {arch!r}", "see torchvision.models")
-    options = {"init_weights": False} if arch in ("googlenet", "inception_v3") else {}
-    model = models.get_model(arch, weights=None, num_classes=classes, **options)
-    state = {strip_prefixes(key): tensor for key, tensor in state_dict_of(checkpoint).items()}
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
+    fine = (np.abs(logits) <= _LARGEST).all(axis=1)  # not so for NaN, too
+    if not fine.all():
+        path = paths[int(np.flatnonzero(~fine)[0])]
         raise CheckpointError(
-            checkpoint.path,
-            f"does not load into {arch}: {' '.join(lines[1:3])[:200]}",
-            "check --arch",
-        ) from None
-    return model, models.get_model_weights(arch).DEFAULT.transforms()
-
-
-def _read_image(path: Path, transform: Any) -> Any:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return transform(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise FeatureError(path, f"is no readable image ({error})", "mend or remove it") from None
+            checkpoint,
+            f"its logits for {path} are NaN or too large for float32: the network is damaged",
+            "look for NaN in its weights and running statistics, or try --device cpu",
+        )

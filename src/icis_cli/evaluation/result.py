@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,11 +185,16 @@ def _class_results(
 
 
 def _confusions(answers: Answers, names: tuple[str, ...], most: int = 20) -> tuple[Confusion, ...]:
-    wrong = answers.joint != answers.labels
-    pairs = Counter(zip(answers.labels[wrong].tolist(), answers.joint[wrong].tolist(), strict=True))
-    counts = np.bincount(answers.labels, minlength=len(names))
-    ranked = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))[:most]
-    return tuple(
-        Confusion(names[true], names[answer], count, count / int(counts[true]))
-        for (true, answer), count in ranked
+    joint = answers.joint
+    wrong = joint != answers.labels
+    # One number for each pair of classes, so that pairs sort by true class, then by answer.
+    pairs, occurrences = np.unique(
+        answers.labels[wrong] * len(names) + joint[wrong], return_counts=True
     )
+    samples = np.bincount(answers.labels, minlength=len(names))
+    found = []
+    for place in np.argsort(-occurrences, kind="stable")[:most]:
+        true, answer = divmod(int(pairs[place]), len(names))
+        count = int(occurrences[place])
+        found.append(Confusion(names[true], names[answer], count, count / int(samples[true])))
+    return tuple(found)

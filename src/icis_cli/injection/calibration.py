@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from icis_cli.arrays import FloatArray
+from icis_cli.lazy import Matrix, blocks
 from icis_cli.validation.fairness import Arena, Contest
 from icis_cli.validation.heldout import HeldOut, sample
-from icis_cli.validation.standins import SIZE, Response, stand_ins
+from icis_cli.validation.standins import SIZE, stand_ins
 
 #: Exponent of the evening: 0 leaves rows as they are, 1 makes them all equally long.
 EVENING = 0.4
@@ -107,7 +108,7 @@ _NOT_FOUND = Calibration("auto", 0.0)
 
 def calibrate(
     seen: FloatArray,
-    new: FloatArray,
+    new: Matrix,
     held: HeldOut,
     width: int,
     *,
@@ -147,7 +148,7 @@ def calibrate(
         images.on(found.even(competing, middle, width)),
         images.on(evened.rows),
     )
-    centre = SIZE * _share(accuracy) * _beyond_biases(arena.seen, images.labels)
+    centre = SIZE * _share(accuracy) * _beyond_biases(arena)
     contests = [arena.contest(centre * size) for size in _SIZES]
     margins = np.concatenate([part for c in contests for part in (c.seen_margin, c.unseen_margin)])
     offsets = np.quantile(margins, np.linspace(0, 1, _OFFSETS)).astype(np.float64)
@@ -185,26 +186,29 @@ def _untrained(weights: FloatArray) -> bool:
     Those fill 1 / sqrt(D), with an excess kurtosis of -1.2; trained ones reach much further, or
     less far where features are large.
     """
-    scaled = (weights - weights.mean()).astype(np.float64)
-    variance = float((scaled**2).mean())
-    if variance == 0:
+    middle, count = weights.mean(dtype=np.float64), weights.size
+    second = fourth = 0.0
+    for _, block in blocks(weights):
+        squares = (block - middle) ** 2  # float64
+        second += float(squares.sum()) / count
+        fourth += float((squares**2).sum()) / count
+    if second == 0:
         return False
-    excess = float((scaled**4).mean()) / variance**2 - 3
-    return excess < -0.9 and 0.8 < float(np.abs(weights).max()) * np.sqrt(weights.shape[1]) < 2
+    excess = fourth / second**2 - 3
+    largest = max(float(weights.max()), -float(weights.min()))
+    return excess < -0.9 and 0.8 < largest * np.sqrt(weights.shape[1]) < 2
 
 
-def _beyond_biases(seen: Response, labels: np.ndarray) -> float:
+def _beyond_biases(arena: Arena) -> float:
     """Return a factor on the size so large that biases do not decide what is answered.
 
     1 for heads trained by gradient descent, whose biases are small. A head that was computed
     (discriminant analysis, class means) has biases as large as its logits.
     """
-    free = (seen.mean.argmax(axis=1) == labels).mean()
+    unbiased = replace(arena, seen=replace(arena.seen, bias=np.zeros(1, dtype=np.float32)))
+    free = unbiased.right_without_noise(1.0)
     factor = 1.0
-    while factor < 1e4:
-        right = (SIZE * factor * seen.mean + seen.bias).argmax(axis=1) == labels
-        if right.mean() >= 0.8 * free:
-            break
+    while factor < 1e4 and arena.right_without_noise(SIZE * factor) < 0.8 * free:
         factor *= 1.25
     return factor
 

@@ -5,18 +5,27 @@ Old rows are copied as bytes, never decoded and encoded again. Plans are made in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from icis_cli.arrays import FloatArray
+from icis_cli.background import in_background
 from icis_cli.checkpoint.base import Checkpoint, Edit, Extras
 from icis_cli.checkpoint.head import Head
 from icis_cli.checkpoint.registry import container_for
+from icis_cli.checkpoint.sharded import ShardedCheckpoint, Untouched
 from icis_cli.errors import CheckpointError, OutputError
-from icis_cli.files import appearing_together, require_writable
+from icis_cli.files import (
+    appearing_folder,
+    appearing_together,
+    require_writable,
+    require_writable_folder,
+)
 from icis_cli.injection.calibration import NONE, Calibration
 from icis_cli.injection.record import METADATA_KEY, Record, side_file
+from icis_cli.lazy import Matrix
 from icis_cli.validation.certainty import Certainty
 
 
@@ -30,7 +39,8 @@ class Expansion:
         edits: the tensors that change.
         record: what the new checkpoint will say about itself; None after a removal.
         class_names: of all rows of the new head, in order.
-        rows: (U, P) float32 joined rows that are added; (0, P) for a removal.
+        rows: (U, P) float32 joined rows that are added, made when they are looked at where they
+            are very many; (0, P) for a removal.
         calibration: what was done to the rows; ``gamma`` is what an offset should be, also where
             the head has no bias to add it to.
         certainty: how sure each new row is; None where no seen class was held out.
@@ -44,7 +54,7 @@ class Expansion:
     edits: Mapping[str, Edit]
     record: Record | None
     class_names: tuple[str, ...]
-    rows: FloatArray
+    rows: Matrix
     calibration: Calibration = NONE
     certainty: Certainty | None = None
     notes: tuple[str, ...] = ()
@@ -54,18 +64,41 @@ class Expansion:
         """Return the files that :meth:`write` makes, the checkpoint last."""
         return (out,) if self.record is None else (side_file(out), out)
 
-    def losses(self, out: Path) -> tuple[str, ...]:
-        """Return what would not survive a change of container, for people."""
+    def losses(self, out: Path, shards: Untouched = "copy") -> tuple[str, ...]:
+        """Return what :meth:`write` does not carry over or do as asked, for people."""
         container = container_for(out, self.checkpoint)
-        return () if container is type(self.checkpoint) else self.checkpoint.only_here()
+        notes = list(self.checkpoint.left_behind())
+        if container is not type(self.checkpoint):
+            notes += self.checkpoint.only_here()
+        if self.record is not None and not self._has_room(container, self.record):
+            notes.append(
+                "the record is too long for the file's header: it is in "
+                f"{side_file(out).name} only, keep it beside the checkpoint"
+            )
+        if (
+            shards == "link"
+            and container is ShardedCheckpoint
+            and isinstance(self.checkpoint, ShardedCheckpoint)
+            and not self.checkpoint.can_link(out.parent)
+        ):
+            notes.append("shards cannot be linked to another file system: they are copied")
+        return tuple(notes)
 
-    def write(self, out: Path | str, *, force: bool = False) -> tuple[Path, ...]:
+    def write(
+        self, out: Path | str, *, force: bool = False, shards: Untouched = "copy"
+    ) -> tuple[Path, ...]:
         """Write the checkpoint, and beside it its record; both appear whole or not at all.
+
+        Where the record waits for the digest of the present checkpoint, it is found beside the
+        copying, so that the disk is read once.
 
         Args:
             out: the new checkpoint. Its suffix chooses the container; the same suffix as the
-                input keeps everything else bit-identical.
+                input keeps everything else bit-identical. Of a sharded checkpoint: a new folder,
+                or with a suffix one file.
             force: replace existing files.
+            shards: of a sharded checkpoint, whether those that do not change are copied, or are
+                another name of the same file.
 
         Returns:
             The files written, the checkpoint last.
@@ -78,28 +111,84 @@ class Expansion:
         out = Path(out)
         check_outputs(self.checkpoint, out, force=force)
         container = container_for(out, self.checkpoint)
-        record = None if self.record is None else self.record.to_json()
-        metadata = {k: v for k, v in self.checkpoint.metadata.items() if k != METADATA_KEY}
-        if record is not None:
-            metadata[METADATA_KEY] = record
-        extras = Extras(metadata, self.class_names)
+        record, final = self.record, None
+        if record is not None and record.is_pending:
+            final = _final(record, self.checkpoint)
         paths = self.outputs(out)
-        with appearing_together(paths, force=force) as streams:
+        with _outputs(paths, container, force=force) as (target, streams), self._told(out):
+            self._write_tensors(target, container, self._extras(container, final), shards)
             if record is not None:
-                streams[side_file(out)].write(record.encode() + b"\n")
-            try:
-                if container is type(self.checkpoint):
-                    self.checkpoint.write_copy(streams[out], self.edits, extras)
-                else:
-                    container.write_converted(streams[out], self.checkpoint, self.edits, extras)
-            except EOFError as error:
-                raise CheckpointError(self.checkpoint.path, str(error)) from None
-            except RuntimeError as error:  # torch's zip writer reports a full disk so
-                reason = error.__context__ or error
-                raise OutputError(out, f"cannot be written ({reason})") from None
+                text = (record if final is None else final()).to_json()
+                streams[side_file(out)].write(text.encode() + b"\n")
         if record is None:  # what an older file of this name said is no longer true
             side_file(out).unlink(missing_ok=True)
         return paths
+
+    def _write_tensors(
+        self,
+        target: IO[bytes] | Path,
+        container: type[Checkpoint],
+        extras: Extras,
+        shards: Untouched,
+    ) -> None:
+        if isinstance(target, Path):
+            if not isinstance(self.checkpoint, ShardedCheckpoint):
+                raise TypeError(f"{self.checkpoint.path} has no shards")
+            self.checkpoint.write_folder(target, self.edits, extras, shards)
+        elif container is type(self.checkpoint):
+            self.checkpoint.write_copy(target, self.edits, extras)
+        else:
+            container.write_converted(target, self.checkpoint, self.edits, extras)
+
+    def _extras(self, container: type[Checkpoint], final: Callable[[], Record] | None) -> Extras:
+        if self.record is None or not self._has_room(container, self.record):
+            return Extras(self._metadata(None), self.class_names)
+        if final is None:
+            return Extras(self._metadata(self.record), self.class_names)
+        return Extras(
+            self._metadata(self.record), self.class_names, lambda: self._metadata(final())
+        )
+
+    def _metadata(self, record: Record | None) -> dict[str, str]:
+        kept = {k: v for k, v in self.checkpoint.metadata.items() if k != METADATA_KEY}
+        return kept if record is None else {**kept, METADATA_KEY: record.to_json()}
+
+    def _has_room(self, container: type[Checkpoint], record: Record) -> bool:
+        return container.has_room(self.checkpoint, self.edits, self._metadata(record))
+
+    @contextmanager
+    def _told(self, out: Path) -> Iterator[None]:
+        """Turn what goes wrong while tensors are written into our own errors."""
+        try:
+            yield
+        except EOFError as error:
+            raise CheckpointError(self.checkpoint.path, str(error)) from None
+        except FileNotFoundError as error:
+            if error.filename not in map(str, self.checkpoint.files):
+                raise
+            raise CheckpointError(error.filename, "vanished meanwhile") from None
+        except RuntimeError as error:  # torch's zip writer reports a full disk so
+            reason = error.__context__ or error
+            raise OutputError(out, f"cannot be written ({reason})") from None
+
+
+def _final(record: Record, checkpoint: Checkpoint) -> Callable[[], Record]:
+    """Start to hash the checkpoint; what is returned waits for that and completes the record."""
+    digest = in_background(checkpoint.sha256)
+    return lambda: record.with_digest(digest.result())
+
+
+@contextmanager
+def _outputs(
+    paths: tuple[Path, ...], container: type[Checkpoint], *, force: bool
+) -> Iterator[tuple[IO[bytes] | Path, Mapping[Path, IO[bytes]]]]:
+    """Open what is to be written: the checkpoint (a stream, or a folder), and all streams."""
+    if container is ShardedCheckpoint:
+        with appearing_folder(paths[-1], paths[:-1], force=force) as (folder, streams):
+            yield folder, streams
+    else:
+        with appearing_together(paths, force=force) as streams:
+            yield streams[paths[-1]], streams
 
 
 def check_outputs(
@@ -117,7 +206,9 @@ def check_outputs(
         OutputError: with the way out.
 
     """
-    container_for(out, checkpoint)
-    guarded = (checkpoint.path, side_file(checkpoint.path), *inputs)
-    for path in (out, side_file(out)):
-        require_writable(path, force=force, inputs=guarded)
+    guarded = (*checkpoint.files, checkpoint.path, side_file(checkpoint.path), *inputs)
+    if container_for(out, checkpoint) is ShardedCheckpoint:
+        require_writable_folder(out, inputs=guarded)
+    else:
+        require_writable(out, force=force, inputs=guarded)
+    require_writable(side_file(out), force=force, inputs=guarded)

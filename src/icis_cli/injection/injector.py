@@ -24,12 +24,13 @@ from icis_cli.checkpoint.head import Head
 from icis_cli.descriptors.views import ViewSpace
 from icis_cli.errors import InjectorError
 from icis_cli.files import appearing_together, require_writable, sha256_of
+from icis_cli.injection.injector_file import METADATA_KEY, read_tensors, write_tensors
+from icis_cli.lazy import blocks
 from icis_cli.methods.base import RowPredictor, Setting
 from icis_cli.methods.registry import restore
 from icis_cli.validation.heldout import HeldOut
 
 SCHEMA_VERSION = 1
-_METADATA_KEY = "icis"
 
 
 def head_digest(weight: FloatArray, bias: FloatArray | None) -> str:
@@ -118,8 +119,6 @@ class Injector:
             OutputError: it exists (without ``force``) or cannot be written.
 
         """
-        from safetensors.numpy import save
-
         path = Path(path)
         require_writable(path, force=force)
         record = {
@@ -155,7 +154,7 @@ class Injector:
             }
         text = json.dumps(record, sort_keys=True, ensure_ascii=False)
         with appearing_together((path,), force=force) as streams:
-            streams[path].write(save(tensors, metadata={_METADATA_KEY: text}))
+            write_tensors(streams[path], tensors, {METADATA_KEY: text})
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -166,7 +165,7 @@ class Injector:
 
         """
         path = Path(path)
-        record, tensors = _read(path)
+        record, tensors = read_tensors(path)
         try:
             if record["kind"] != "injector":
                 raise InjectorError(path, f"is a {record['kind']}, not an injector")
@@ -259,7 +258,8 @@ def _require_texts(what: str, values: tuple[Any, ...]) -> None:
 
 
 def _require_rows(what: str, values: NDArray[Any]) -> None:
-    if values.ndim != 2 or values.dtype != np.float32 or not np.isfinite(values).all():
+    sound = values.ndim == 2 and values.dtype == np.float32
+    if not sound or not all(np.isfinite(block).all() for _, block in blocks(values)):
         raise ValueError(
             f"{what}: expected finite float32 rows, found {values.shape} {values.dtype}"
         )
@@ -289,34 +289,6 @@ def _held(tensors: Mapping[str, Any]) -> HeldOut | None:
     if held.classes.dtype != np.int64 or not ((held.classes >= 0) & (held.classes < count)).all():
         raise ValueError("the held-out classes are no rows of the head")
     return held
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, FloatArray]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise InjectorError(path, "no such file", "run icis fit first, or name it with --injector")
-    try:
-        with safe_open(path, framework="np") as content:
-            text = (content.metadata() or {}).get(_METADATA_KEY)
-            if text is None:
-                raise InjectorError(path, "is a safetensors file, but no injector")
-            record = json.loads(text)
-            tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
-    except (
-        SafetensorError,
-        OSError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
-        raise InjectorError(
-            path, f"is no readable injector ({error})", "make it again with icis fit"
-        ) from None
-    if not isinstance(record, dict):
-        raise InjectorError(path, "is no injector")
-    return record, tensors
 
 
 def _true(path: Path) -> Path:

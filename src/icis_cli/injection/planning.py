@@ -6,19 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from icis_cli.arrays import FloatArray, encode
+from icis_cli.arrays import FloatArray, IntArray
 from icis_cli.checkpoint.base import Checkpoint, Edit, TensorInfo
 from icis_cli.checkpoint.head import Head, find_head
 from icis_cli.descriptors.base import Descriptors
 from icis_cli.descriptors.names import simplified
-from icis_cli.errors import CheckpointError, HeadError, InjectorError, TrainingError
-from icis_cli.files import sha256_of
+from icis_cli.errors import CheckpointError, HeadError, InjectorError
+from icis_cli.injection.appending import appended, finite, predicted_rows
 from icis_cli.injection.calibration import Calibration
 from icis_cli.injection.expansion import Expansion
 from icis_cli.injection.injector import Injector, head_digest
-from icis_cli.injection.record import Record, Round, find_record, side_file
+from icis_cli.injection.record import PENDING, Record, Round, find_record, side_file
 from icis_cli.injection.targets import NewClasses, new_classes
 from icis_cli.injection.tuning import Wanted, tune
+from icis_cli.lazy import LazyMatrix, Matrix, forget
 from icis_cli.methods.base import SeenPairs
 from icis_cli.validation.certainty import Certainty
 
@@ -68,30 +69,32 @@ def expand(
     classes = new_classes(injector, descriptors, unseen)
     known = record.class_names if record is not None else _known_names(checkpoint, injector)
     _check_new(known, classes.names)
-    predicted = _finite(injector.predict(classes.descriptors), classes)
-    if predicted.shape[1] != head.rows.shape[1]:
+    predicted, trained = predicted_rows(injector, classes), head.rows
+    if predicted.shape[1] != trained.shape[1]:
         raise InjectorError(
             checkpoint.path,
-            f"its rows have {head.rows.shape[1]} numbers, but the injector predicts "
+            f"its rows have {trained.shape[1]} numbers, but the injector predicts "
             f"{predicted.shape[1]}",
             "run icis fit again with these weights",
         )
-    enter = injector.views.enter
     tuned = tune(
         SeenPairs(
-            enter(injector.seen_descriptors),
-            head.rows[: len(injector.seen_names)],
-            enter(classes.descriptors),
+            injector.views.enter(injector.seen_descriptors),
+            trained[: len(injector.seen_names)],
+            injector.views.enter(classes.descriptors[:0]),
         ),
         predicted,
         injector.held,
         head.weight.shape[1],
         calibration,
         accuracy,
+        described=_entered(injector, classes),
     )
-    rows, used = _finite(tuned.rows, classes), tuned.calibration
+    rows, used = tuned.rows, tuned.calibration
+    if not isinstance(rows, LazyMatrix):
+        finite(rows, classes)
     applied = head.bias is not None
-    weights_sha256 = sha256_of(checkpoint.path)
+    weights_sha256 = PENDING  # told when the checkpoint is written
     this_round = Round(
         classes=len(rows),
         descriptor_rows=classes.rows,
@@ -121,7 +124,7 @@ def expand(
     return Expansion(
         checkpoint,
         head,
-        _appended(checkpoint, head, rows),
+        appended(checkpoint, head, tuned),
         replace(record, class_names=names, rounds=(*record.rounds, this_round)),
         names,
         rows,
@@ -207,7 +210,8 @@ def _check_new(known: tuple[str, ...], names: tuple[str, ...]) -> None:
         raise HeadError(
             f"{len(both)} of the {len(names)} new classes are in the checkpoint already, first "
             f"{both[0]!r}",
-            "choose others with --unseen, or take them out with icis inject --remove",
+            "choose others with --unseen, give them other names with --classes, or take them out "
+            "with icis inject --remove",
         )
 
 
@@ -222,33 +226,17 @@ def _without_bias(head: Head, calibration: Calibration) -> tuple[str, ...]:
     return (text,)
 
 
+def _entered(injector: Injector, classes: NewClasses) -> Matrix:
+    """Return the descriptors (U, d) as the method gets them."""
+    described = classes.descriptors
+
+    def make(rows: slice | IntArray) -> FloatArray:
+        entered = np.array(injector.views.enter(described[rows]))
+        forget(described)
+        return entered
+
+    return LazyMatrix(len(described), described.shape[1], make)
+
+
 def _standing(certainty: Certainty | None) -> tuple[float, ...]:
     return () if certainty is None else tuple(round(float(s), 3) for s in certainty.standing)
-
-
-def _finite(rows: FloatArray, classes: NewClasses) -> FloatArray:
-    with np.errstate(over="ignore", invalid="ignore"):
-        lengths = np.linalg.norm(rows, axis=1)  # infinite above 1e19: nothing could be computed
-    bad = np.flatnonzero(~np.isfinite(lengths))
-    if len(bad):
-        raise TrainingError(
-            f"the predicted row of {classes.names[bad[0]]!r} is not finite or far too long",
-            "its descriptor may be far out of the range of the seen ones",
-        )
-    return rows
-
-
-def _appended(checkpoint: Checkpoint, head: Head, rows: FloatArray) -> dict[str, Edit]:
-    """Make the edits that append joined rows (U, P) to weight and bias."""
-    width = head.weight.shape[1]
-    edits = {}
-    for key in _head_tensors(head):
-        info = checkpoint.tensors[key]
-        values = rows[:, :width] if key.endswith(".weight") else rows[:, width]
-        try:
-            new = encode(values, info.dtype)
-        except OverflowError as error:
-            raise TrainingError(f"{checkpoint.path}: {key}: {error}") from None
-        shape = (info.shape[0] + len(rows), *info.shape[1:])
-        edits[key] = Edit(TensorInfo(info.dtype, shape), (checkpoint.raw(key), new))
-    return edits

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +18,9 @@ from icis_cli.errors import CheckpointError
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "icis"
+
+#: Stands for the digest of a file that has not been read yet; as long as any.
+PENDING = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Round:
         evening, reach: exponent and mean distance of the evening of lengths; 0 without it.
         standing: per new class, the share of held-out seen classes whose rows looked less sure;
             empty where no class was held out.
-        injector_sha256, weights_sha256: of the files that were read.
+        injector_sha256, weights_sha256: of the files that were read; the latter is ``PENDING``
+            until the checkpoint is written.
         descriptors: name and sha256 of each descriptor file.
         version: of the package.
 
@@ -88,6 +92,17 @@ class Record:
         )
         return rows if len(set(rows)) == len(rows) else None
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether the digest of the file that the last round was made from is still to come."""
+        return bool(self.rounds) and self.rounds[-1].weights_sha256 == PENDING
+
+    def with_digest(self, sha256: str) -> Self:
+        """Return the record with the digest of the file that the last round was made from."""
+        last = replace(self.rounds[-1], weights_sha256=sha256)
+        original = sha256 if self.original_sha256 == PENDING else self.original_sha256
+        return replace(self, original_sha256=original, rounds=(*self.rounds[:-1], last))
+
     def misfit(self, rows: int) -> str | None:
         """Say how the record contradicts a head of so many ``rows``, None where it does not."""
         if len(self.class_names) == rows:
@@ -96,7 +111,12 @@ class Record:
 
     def to_json(self) -> str:
         """Return the record as sorted JSON."""
-        content = {"schema_version": SCHEMA_VERSION, "kind": "expanded checkpoint", **asdict(self)}
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "kind": "expanded checkpoint",
+            **vars(self),
+            "rounds": [vars(part) for part in self.rounds],
+        }
         return json.dumps(content, sort_keys=True, ensure_ascii=False)
 
     @classmethod
@@ -129,9 +149,10 @@ class Record:
                 original_sha256=str(content["original_sha256"]),
                 rounds=rounds,
             )
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            fits = record.seen + sum(part.classes for part in rounds) == len(record.class_names)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(path, f"holds a damaged icis record ({error!r})") from None
-        if record.seen + sum(part.classes for part in rounds) != len(record.class_names):
+        if not fits or min([record.seen, *(part.classes for part in rounds)]) < 0:
             raise CheckpointError(path, "holds an icis record that contradicts itself")
         return record
 

@@ -15,6 +15,7 @@ from icis_cli.descriptors.names import simplified
 from icis_cli.errors import AlignmentError, DescriptorError, UsageError
 from icis_cli.files import sha256_of
 from icis_cli.injection.injector import Injector
+from icis_cli.lazy import rows_at
 
 
 @dataclass(frozen=True)
@@ -65,25 +66,29 @@ def new_classes(
             numbers = dict(zip(map(str, injector.unseen_rows), fitted.names or (), strict=True))
             chosen = rows_of(fitted, [numbers.get(u, u) for u in unseen], "--unseen", [])
         return NewClasses(
-            fitted.values[list(chosen)],
+            rows_at(fitted.values, chosen),
             tuple(injector.unseen_names[row] for row in chosen),
             tuple(injector.unseen_rows[row] for row in chosen),
             injector.descriptors,
         )
     _check_views(injector, table)
     notes = list(table.notes)
+    same_file = _holds_seen(injector, table)
+    # Without names, classes of another file are numbered on from the seen ones, as fit does.
+    start = 0 if same_file else max(injector.seen_rows) + 1
     if unseen is not None:
         rows = rows_of(table, unseen, "--unseen", notes)
     elif table.names is not None:
         seen = {simplified(name) for name in injector.seen_names}
         rows = tuple(r for r, name in enumerate(table.names) if simplified(name) not in seen)
     else:
-        rows = _not_seen_by_position(injector, table)
+        taken = set(injector.seen_rows) if same_file else set()
+        rows = tuple(row for row in range(len(table.values)) if row not in taken)
     if not rows:
         raise AlignmentError(f"{table.path} describes no class that is new")
     return NewClasses(
-        table.values[list(rows)],
-        tuple(table.class_name(row) for row in rows),
+        rows_at(table.values, rows),
+        tuple(table.class_name(row, start) for row in rows),
         rows,
         tuple((view.name, sha256_of(view.path)) for view in table.views),
         tuple(notes),
@@ -118,13 +123,9 @@ def _check_views(injector: Injector, table: Descriptors) -> None:
             )
 
 
-def _not_seen_by_position(injector: Injector, table: Descriptors) -> tuple[int, ...]:
-    """Leave out the seen rows of a file without names, where it holds them at the same places."""
+def _holds_seen(injector: Injector, table: Descriptors) -> bool:
+    """Tell whether a file holds the seen descriptors at the places where fit found them."""
     seen = list(injector.seen_rows)
-    everything = tuple(range(len(table.values)))
-    if max(seen) < len(table.values) and np.array_equal(
+    return max(seen) < len(table.values) and np.array_equal(
         table.values[seen], injector.seen_descriptors
-    ):
-        taken = set(seen)
-        return tuple(row for row in everything if row not in taken)
-    return everything
+    )

@@ -7,12 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from icis_cli.arrays import FloatArray
+from icis_cli.arrays import FloatArray, IntArray
 from icis_cli.injection.calibration import NONE, Calibration, calibrate
+from icis_cli.lazy import LazyMatrix, Matrix, blocks
 from icis_cli.methods.base import SeenPairs
 from icis_cli.methods.ridge import Ridge
 from icis_cli.validation.certainty import Certainty, assess
-from icis_cli.validation.heldout import HeldOut, affordable_folds, hold_out
+from icis_cli.validation.heldout import HeldOut, affordable_folds, hold_out, sample
 
 #: ``"auto"``: found from weights; ``"none"``: rows as predicted; a number: this offset alone.
 Wanted = Literal["auto", "none"] | float
@@ -29,6 +30,7 @@ class Tuned:
 
     Attributes:
         rows: (U, P) float32.
+        biases: (U,) their last column where the head has biases, else None.
         calibration: what was done to them; ``gamma`` is what an offset should be, also where the
             rows have no bias to add it to.
         certainty: how sure each row is; None where no seen class could be held out.
@@ -36,7 +38,8 @@ class Tuned:
 
     """
 
-    rows: FloatArray
+    rows: Matrix
+    biases: FloatArray | None
     calibration: Calibration
     certainty: Certainty | None
     notes: tuple[str, ...] = ()
@@ -44,11 +47,13 @@ class Tuned:
 
 def tune(
     pairs: SeenPairs,
-    predicted: FloatArray,
+    predicted: Matrix,
     held: HeldOut | None,
     width: int,
     wanted: Wanted = "auto",
     accuracy: float | None = None,
+    *,
+    described: Matrix | None = None,
 ) -> Tuned:
     """Calibrate predicted rows and say how sure they are.
 
@@ -60,6 +65,8 @@ def tune(
         width: D; where P is larger, the last column is the bias.
         wanted: the calibration.
         accuracy: of the classifier on its own classes, 0..1, where it is known.
+        described: (U, d) descriptors of the new classes where ``pairs`` lacks them, because they
+            are too many.
 
     """
     notes: tuple[str, ...] = ()
@@ -67,20 +74,47 @@ def tune(
         held = _stand_in(pairs, predicted)
         notes = () if held is None else (_STAND_IN,)
     calibration = _calibration(pairs.rows, predicted, held, width, wanted, accuracy)
+    middle = pairs.rows.mean(axis=0)
+    biases = np.empty(len(predicted), dtype=np.float32) if predicted.shape[1] > width else None
+
+    def keep_biases(part: slice, block: FloatArray) -> None:
+        if biases is not None:
+            biases[part] = calibration.apply(block, middle, width)[:, width]
+
     certainty = None
     if held is not None:
-        certainty = assess(pairs.rows, pairs.descriptors, held, predicted, pairs.unseen, width)
-    rows = calibration.apply(predicted, pairs.rows.mean(axis=0), width)
-    return Tuned(rows, calibration, certainty, notes)
+        new = pairs.unseen if described is None else described
+        certainty = assess(
+            pairs.rows, pairs.descriptors, held, predicted, new, width, watch=keep_biases
+        )
+    else:
+        for part, block in blocks(predicted):
+            keep_biases(part, block)
+    rows = _calibrated(calibration, predicted, middle, width)
+    return Tuned(rows, biases, calibration, certainty, notes)
 
 
-def _stand_in(pairs: SeenPairs, predicted: FloatArray) -> HeldOut | None:
+def _calibrated(
+    calibration: Calibration, predicted: Matrix, middle: FloatArray, width: int
+) -> Matrix:
+    """Return the rows as they are appended; those that are made when needed stay so."""
+    if not isinstance(predicted, LazyMatrix):
+        return calibration.apply(predicted, middle, width)
+
+    def make(rows: slice | IntArray) -> FloatArray:
+        return calibration.apply(predicted[rows], middle, width)
+
+    return replace(predicted, make=make)
+
+
+def _stand_in(pairs: SeenPairs, predicted: Matrix) -> HeldOut | None:
     folds = affordable_folds(len(pairs.rows))
     if not folds:
         return None
     held = hold_out(Ridge(), pairs, folds)
     middle = pairs.rows.mean(axis=0)
-    own = float(np.linalg.norm(predicted - middle, axis=1).mean())
+    some = predicted[sample(len(predicted))]
+    own = float(np.linalg.norm(some - middle, axis=1).mean())
     theirs = float(np.linalg.norm(held.rows - middle, axis=1).mean())
     ratio = np.float32(own / theirs if theirs > 0 else 1)
     return replace(held, rows=middle + (held.rows - middle) * ratio)
@@ -88,7 +122,7 @@ def _stand_in(pairs: SeenPairs, predicted: FloatArray) -> HeldOut | None:
 
 def _calibration(
     seen: FloatArray,
-    predicted: FloatArray,
+    predicted: Matrix,
     held: HeldOut | None,
     width: int,
     wanted: Wanted,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -37,6 +37,22 @@ class SeenPairs:
     descriptors: FloatArray
     rows: FloatArray
     unseen: FloatArray
+
+
+#: Fewer unseen descriptors than this are all used in training.
+_FEW_UNSEEN = 1000
+
+
+def few_unseen(pairs: SeenPairs) -> SeenPairs:
+    """Return the pairs with as many unseen descriptors as seen ones at most, or 1000.
+
+    More of them, chosen at random here, teach little and would take as long as they are many.
+    """
+    most, count = max(len(pairs.rows), _FEW_UNSEEN), len(pairs.unseen)
+    if count <= most:
+        return pairs
+    chosen = np.sort(np.random.default_rng(0).choice(count, most, replace=False))
+    return replace(pairs, unseen=pairs.unseen[chosen])
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
 from icis_cli.arrays import FloatArray
-from icis_cli.methods.base import Fitted, Method, Predictor, SeenPairs, Setting, Watch, in_blocks
+from icis_cli.methods.base import (
+    Fitted,
+    Method,
+    Predictor,
+    SeenPairs,
+    Setting,
+    Watch,
+    few_unseen,
+    in_blocks,
+)
 from icis_cli.methods.recipes import DEFAULT, Recipe
 from icis_cli.methods.spaces import RowSpace, enter_inputs
 from icis_cli.runtime import import_torch
@@ -41,19 +51,48 @@ class RowNetwork(Predictor):
 
     def predict(self, descriptors: FloatArray) -> FloatArray:
         def rows_of(block: FloatArray) -> FloatArray:
-            return self.rows.leave(self.coordinates(block))
+            if self._direct is None:
+                return self.rows.leave(self.coordinates(block))
+            rows: FloatArray = self._hidden(block) @ self._direct
+            rows += self._start
+            return rows
 
         return in_blocks(rows_of, descriptors, len(self.rows.middle))
+
+    @cached_property
+    def _direct(self) -> FloatArray | None:
+        """The decoder and the way out of the row space in one (h, P), where that is much cheaper.
+
+        So it is where K is not small against P: the rows' span then has nearly as many dimensions
+        as the rows have numbers.
+        """
+        basis, decoder = self.rows.basis, self.layers["D_W.weight"]
+        hidden = decoder.shape[1]
+        if basis is None:
+            return None
+        rank, width = basis.shape
+        if rank * (hidden + width) < 2 * hidden * width:
+            return None
+        direct: FloatArray = decoder.T @ basis * np.float32(self.rows.scale)
+        return direct
+
+    @cached_property
+    def _start(self) -> FloatArray:
+        """The row (P,) that goes with a hidden layer of zeros."""
+        start: FloatArray = self.rows.leave(self.layers["D_W.bias"][None])[0]
+        return start
 
     def coordinates(self, descriptors: FloatArray) -> FloatArray:
         """Predict rows for descriptors (M, d) as they are in the row space, (M, r)."""
         layers = self.layers
-        hidden = (
-            enter_inputs(self.inputs, descriptors) @ layers["E_A.weight"].T + layers["E_A.bias"]
-        )
-        hidden = np.maximum(hidden, 0, dtype=np.float32)
-        decoded: FloatArray = hidden @ layers["D_W.weight"].T + layers["D_W.bias"]
+        decoded: FloatArray = self._hidden(descriptors) @ layers["D_W.weight"].T
+        decoded += layers["D_W.bias"]
         return decoded
+
+    def _hidden(self, descriptors: FloatArray) -> FloatArray:
+        entered = enter_inputs(self.inputs, descriptors)
+        hidden: FloatArray = entered @ self.layers["E_A.weight"].T + self.layers["E_A.bias"]
+        return np.maximum(hidden, 0, out=hidden)
 
     def tensors(self) -> Mapping[str, FloatArray]:
         return {**self.rows.tensors(), **self.layers}
@@ -72,9 +111,11 @@ class RowNetwork(Predictor):
         return cls(str(settings["inputs"]), rows, layers)
 
 
-def without_unseen(pairs: SeenPairs) -> SeenPairs:
-    """Return the seen pairs alone."""
-    return replace(pairs, unseen=pairs.unseen[:0])
+def taking_part(recipe: Recipe, pairs: SeenPairs) -> SeenPairs:
+    """Return the pairs with the unseen descriptors that the recipe lets take part."""
+    if recipe.unseen == "ignored":
+        return replace(pairs, unseen=pairs.unseen[:0])
+    return few_unseen(pairs) if recipe.unseen == "sampled" else pairs
 
 
 def fit_networks(
@@ -151,13 +192,12 @@ class Icis(Method):
         self, pairs: SeenPairs, *, seed: int, device: str = "cpu", watch: Watch | None = None
     ) -> Fitted:
         recipe = self.recipe
-        used = recipe.unseen == "used" and "a-a" in recipe.terms
         rows = RowSpace.as_given(pairs.rows)
         if recipe.rows == "span":
             rows = RowSpace.span_of(pairs.rows, np.random.default_rng(seed))
-        return fit_networks(
-            recipe, rows, pairs if used else without_unseen(pairs), seed, device, watch
-        )
+        # Without that term they would only make batches of nothing.
+        heard = recipe if "a-a" in recipe.terms else replace(recipe, unseen="ignored")
+        return fit_networks(recipe, rows, taking_part(heard, pairs), seed, device, watch)
 
 
 #: The default recipe of the single network.

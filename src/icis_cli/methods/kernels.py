@@ -31,6 +31,9 @@ DoubleArray = NDArray[np.float64]
 #: Descriptors of unit length that are closer than this (squared) are the same.
 _SAME = 1e-10
 
+#: Of more descriptors than this a sample decides on the median.
+_MOST = 5000
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -66,17 +69,33 @@ class Kernel:
 
     def __call__(self, left: FloatArray, right: FloatArray) -> DoubleArray:
         """Return the kernel (M, N) of descriptors (M, d) and (N, d), in float64."""
-        one, other = _unit(left), _unit(right)
+        return self.of_units(wide_units(left), wide_units(right))
+
+    def of_units(self, one: DoubleArray, other: DoubleArray) -> DoubleArray:
+        """Return the kernel (M, N) of what :func:`wide_units` gave, (M, d) and (N, d).
+
+        No more than two (M, N) arrays are in memory at once.
+        """
         if self.name == "rbf":
-            return np.asarray(np.exp(squared_distances(one, other) * (-self.eta / self.median)))
-        products: DoubleArray = one @ other.T
+            values = squared_distances(one, other)
+            values *= -self.eta / self.median
+            return np.asarray(np.exp(values, out=values))
+        values = one @ other.T
         if self.name == "linear":
-            return products
-        cosines = products.clip(-1, 1)
-        angles = np.arccos(cosines)
-        values: DoubleArray = (np.sqrt(1 - cosines**2) + (np.pi - angles) * cosines) / np.pi
+            return values
+        np.clip(values, -1, 1, out=values)
+        turned = np.arccos(values)
+        np.subtract(np.pi, turned, out=turned)
+        turned *= values  # (pi - t) cos t
+        values *= values
+        np.subtract(1, values, out=values)
+        np.sqrt(values, out=values)  # sin t
+        values += turned
+        values /= np.pi
         # A zero descriptor has no angle; the kernel is proportional to both norms, hence 0.
-        return values * np.outer(self.diagonal(left), self.diagonal(right))
+        values[~one.any(axis=1)] = 0
+        values[:, ~other.any(axis=1)] = 0
+        return values
 
     def diagonal(self, descriptors: FloatArray) -> DoubleArray:
         """Return ``k(a, a)`` (M,) of descriptors (M, d): 1, or 0 where a zero has no features."""
@@ -89,23 +108,31 @@ def median_distance(descriptors: FloatArray) -> float:
     """Return the median squared distance between unit descriptors (K, d) that differ.
 
     Pairs of equal descriptors are left out, so that the median is never 0 where any two differ.
-    It is 1 where all are equal: then no scale fits better than another.
+    It is 1 where all are equal: then no scale fits better than another. Above 5000 descriptors a
+    fixed random 5000 stand for all: the (K, K) distances would fill the memory.
     """
-    unit = _unit(descriptors)
-    distances = squared_distances(unit, unit)[np.triu_indices(len(unit), 1)]
+    if len(descriptors) > _MOST:
+        chosen = np.random.default_rng(0).choice(len(descriptors), _MOST, replace=False)
+        descriptors = descriptors[chosen]
+    unit = wide_units(descriptors)
+    square = squared_distances(unit, unit)
+    distances = np.concatenate([row[n + 1 :] for n, row in enumerate(square)])
     differing = distances[distances > _SAME]
-    return float(np.median(differing)) if len(differing) else 1.0
+    return float(np.median(differing, overwrite_input=True)) if len(differing) else 1.0
 
 
 def squared_distances(left: NDArray[np.floating], right: NDArray[np.floating]) -> DoubleArray:
     """Return squared Euclidean distances (M, N) of (M, d) and (N, d), in float64, never below 0."""
-    one, other = left.astype(np.float64), right.astype(np.float64)
-    squares = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)
-    return np.asarray(np.maximum(squares - 2 * (one @ other.T), 0))
+    one, other = left.astype(np.float64, copy=False), right.astype(np.float64, copy=False)
+    distances: DoubleArray = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)
+    products = one @ other.T
+    products *= 2
+    distances -= products
+    return np.asarray(np.maximum(distances, 0, out=distances))
 
 
-def _unit(descriptors: FloatArray) -> DoubleArray:
+def wide_units(descriptors: FloatArray) -> DoubleArray:
     """Divide descriptors (M, d) by their norms in float64; a zero one stays zero."""
     values = descriptors.astype(np.float64)
     norms = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.asarray(np.divide(values, norms, out=np.zeros_like(values), where=norms > 0))
+    return np.asarray(np.divide(values, norms, out=values, where=norms > 0))

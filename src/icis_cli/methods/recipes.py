@@ -32,7 +32,9 @@ class Recipe:
             decoders start at zero.
         loss: ``"cosine"``: ``1 - cos``; ``"squared"``: squared distance.
         terms: which of the four reconstructions are trained.
-        unseen: whether unseen descriptors take part in ``"a-a"``: ``"used"`` or ``"ignored"``.
+        unseen: which unseen descriptors take part in ``"a-a"``: ``"used"``: all; ``"sampled"``: as
+            in ``few_unseen``, so that a large catalogue does not make training long;
+            ``"ignored"``: none.
         lr: Adam's step size.
         decay: ``"constant"``, or ``"linear"`` to zero over all steps.
         weight_decay: decoupled (AdamW).
@@ -52,7 +54,7 @@ class Recipe:
     init: Literal["normal", "zero-decoders"]
     loss: Literal["cosine", "squared"]
     terms: tuple[Term, ...]
-    unseen: Literal["used", "ignored"]
+    unseen: Literal["used", "sampled", "ignored"]
     lr: float
     decay: Literal["constant", "linear"]
     weight_decay: float
@@ -92,7 +94,7 @@ DEFAULT = Recipe(
     init="zero-decoders",
     loss="squared",
     terms=TERMS,
-    unseen="used",
+    unseen="sampled",
     lr=2e-3,
     decay="linear",
     weight_decay=0.0,

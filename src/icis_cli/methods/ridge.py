@@ -9,10 +9,14 @@ With the intercept ``"mean"`` a row ``b`` is added that is not penalised; the bo
 
 then has zero-sum dual coefficients, and far from every seen descriptor the prediction is ``b``.
 
-Held-out rows need no refit. Let G be the inverse of the (bordered) matrix, restricted to classes.
-For a fold I, ``P_I = W_I - (G_II)^-1 (G W)_I`` is exactly what a fit without the classes of I
-predicts for them (block inversion; Rifkin & Lippert, "Notes on Regularized Least Squares", 2007).
-It is linear in W: ``P = C W`` with the coefficients C of ``held_out_coefficients``.
+There are three ways to solve it, see ``ridge_solvers``: one is for more classes than a (K, K)
+system fits.
+
+Held-out rows need no refit where one does fit. Let G be the inverse of the (bordered) matrix,
+restricted to classes. For a fold I, ``P_I = W_I - (G_II)^-1 (G W)_I`` is exactly what a fit
+without the classes of I predicts for them (block inversion; Rifkin & Lippert, "Notes on
+Regularized Least Squares", 2007). It is linear in W: ``P = C W`` with the coefficients C of
+``held_out_coefficients``.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal, Self
+from itertools import groupby
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -37,17 +42,24 @@ from icis_cli.methods.base import (
     number_of,
     rests_of,
 )
-from icis_cli.methods.kernels import KERNELS, DoubleArray, Kernel, KernelName
-
-Intercept = Literal["mean", "none"]
-
-#: Smaller penalties count as this one. Of two equal descriptors with different rows it gives the
-#: mean, without dual coefficients so large that float32 could no longer hold their differences.
-_LEAST = 1e-6
+from icis_cli.methods.inverses import positive_inverse
+from icis_cli.methods.kernels import (
+    KERNELS,
+    DoubleArray,
+    Kernel,
+    KernelName,
+    median_distance,
+    wide_units,
+)
+from icis_cli.methods.ridge_solvers import LEAST_PENALTY, Intercept, Problem, choose_solver, solve
 
 #: What there is to choose from by held-out classes.
 _ETAS = (0.25, 0.5, 1.0, 2.0)
 _PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
+
+#: Kernels of so many columns are multiplied in float32, if rows of so many of their own descriptors
+#: then differ by less than this share of their length.
+_LARGE, _TRIED, _CLOSE = 2048, 256, 5e-6
 
 
 @dataclass(frozen=True)
@@ -57,8 +69,9 @@ class KernelRows(Predictor):
     Attributes:
         kernel: with the scale of the seen descriptors.
         penalty: lambda >= 0.
-        descriptors: (K, d) of the seen classes, unit length.
-        dual: (K, P) coefficients.
+        descriptors: (n, d) of unit length: the seen classes, some of them, or the unit vectors;
+            see ``ridge_solvers``.
+        dual: (n, P) coefficients.
         offset: (P,) the intercept, zeros without one.
 
     """
@@ -71,39 +84,45 @@ class KernelRows(Predictor):
 
     def predict(self, descriptors: FloatArray) -> FloatArray:
         def rows_of(block: FloatArray) -> FloatArray:
-            rows = self.kernel(block, self.descriptors) @ self._wide_dual + self.offset
-            return rows.astype(np.float32)
+            kernel = self.kernel.of_units(wide_units(block), self._wide_descriptors)
+            if self._centred is None:
+                wide = kernel @ self._wide_dual
+                wide += self.offset
+                return wide.astype(np.float32)
+            centre, start = self._centred
+            kernel -= centre
+            rows: FloatArray = kernel.astype(np.float32) @ self.dual
+            rows += start
+            return rows
 
         return in_blocks(rows_of, descriptors, self.dual.shape[1])
+
+    @cached_property
+    def _centred(self) -> tuple[DoubleArray, FloatArray] | None:
+        """A mean kernel (n,) and the row (P,) that goes with it, where float32 products will do.
+
+        They take half the time. What the columns of a kernel have in common cancels in the
+        product, so it is taken off before. Whether that is close enough is tried.
+        """
+        if len(self.dual) < _LARGE:
+            return None
+        known = self._wide_descriptors
+        kernel = self.kernel.of_units(known[:_TRIED], known)
+        centre: DoubleArray = kernel.mean(axis=0)
+        exact = kernel @ self._wide_dual + self.offset
+        start = (centre @ self._wide_dual + self.offset).astype(np.float32)
+        short = (kernel - centre).astype(np.float32) @ self.dual + start
+        off = np.linalg.norm(short - exact, axis=1) / np.linalg.norm(exact, axis=1)
+        return (centre, start) if off.max() < _CLOSE else None
+
+    @cached_property
+    def _wide_descriptors(self) -> DoubleArray:
+        return wide_units(self.descriptors)
 
     @cached_property
     def _wide_dual(self) -> DoubleArray:
         """The dual coefficients in float64: they are large and nearly cancel in the product."""
         return self.dual.astype(np.float64)
-
-    def variance(self, descriptors: FloatArray) -> FloatArray:
-        """Return how little the seen classes say about descriptors (M, d): (M,), 0 to 1.
-
-        The posterior variance of a Gaussian process with this kernel and noise lambda, relative
-        to the prior: ``(k(a, a) - k(a, A) (K + lambda I)^-1 k(A, a)) / k(a, a)``. 0 at seen
-        descriptors with a small lambda, 1 where nothing is known (a zero descriptor included).
-        The intercept, being no part of the prior, does not count.
-        """
-
-        def of(block: FloatArray) -> FloatArray:
-            prior = self.kernel.diagonal(block)
-            across = self._whitener @ self.kernel(self.descriptors, block)
-            known = np.divide((across**2).sum(axis=0), prior, out=prior * 0, where=prior > 0)
-            part: FloatArray = (1 - known).clip(0, 1).astype(np.float32)[:, None]
-            return part
-
-        return in_blocks(of, descriptors, 1)[:, 0]
-
-    @cached_property
-    def _whitener(self) -> DoubleArray:
-        """The inverse (K, K) of the Cholesky factor of ``K + lambda I``, made when asked for."""
-        matrix = _penalised(self.kernel, self.descriptors, self.penalty)
-        return np.asarray(np.linalg.inv(np.linalg.cholesky(matrix)))
 
     def tensors(self) -> Mapping[str, FloatArray]:
         return {
@@ -172,6 +191,8 @@ class Ridge(Method):
             if kernel != "rbf"
             for p in _PENALTIES
         ]
+        # Those of the own kernel come next: they share it.
+        grid.sort(key=lambda ridge: (ridge.kernel, ridge.eta) != (self.kernel, self.eta))
         return (self, *(ridge for ridge in grid if ridge != self))
 
     def fit(
@@ -181,25 +202,15 @@ class Ridge(Method):
         # The median is rounded as it is stored, so that a restored ridge predicts the same.
         scaled = Kernel.scaled_to(self.kernel, self.eta, descriptors)
         kernel = Kernel(scaled.name, scaled.eta, float(np.float32(scaled.median)))
-        rows = pairs.rows.astype(np.float64)
-        offset = np.zeros(rows.shape[1])
-        matrix = _penalised(kernel, descriptors, self.penalty)
-        if self.intercept == "mean":
-            # The bordered system, solved by elimination: one factorisation gives both parts.
-            sides = np.linalg.solve(matrix, np.column_stack([rows, np.ones(len(rows))]))
-            dual, ones = sides[:, :-1], sides[:, -1]
-            offset = dual.sum(axis=0) / ones.sum()
-            dual = dual - np.outer(ones, offset)
-        else:
-            dual = np.linalg.solve(matrix, rows)
+        solved = solve(Problem(kernel, self.penalty, self.intercept, descriptors, pairs.rows))
         predictor = KernelRows(
             kernel,
             self.penalty,
-            descriptors,
-            dual.astype(np.float32),
-            offset.astype(np.float32),
+            solved.basis,
+            solved.dual.astype(np.float32),
+            solved.offset.astype(np.float32),
         )
-        return Fitted(predictor, Training((), "solved in closed form"))
+        return Fitted(predictor, Training((), solved.how))
 
     def held_out(
         self,
@@ -210,6 +221,8 @@ class Ridge(Method):
         device: str = "cpu",
         watch: Watch | None = None,
     ) -> FloatArray:
+        if choose_solver(self.kernel, *pairs.descriptors.shape) == "nystrom":
+            return super().held_out(pairs, folds, seed=seed, device=device, watch=watch)
         coefficients = self.held_out_coefficients(pairs.descriptors, folds)
         predicted: FloatArray = (coefficients @ pairs.rows.astype(np.float64)).astype(np.float32)
         return predicted
@@ -231,41 +244,83 @@ def held_out_coefficients(
     and true rows follows from the (K, K) inner products of the rows, whatever their width. The
     median of the kernel is that of all K descriptors.
 
-    One eigendecomposition serves all ridges with the same kernel and eta, and is kept until the
-    next one: keep those together.
-
     Raises:
         ValueError: the folds do not partition ``range(K)``, or one of them leaves nothing.
 
     """
     parts = [fold for fold, _ in rests_of(folds, len(descriptors))]
-    unit = unit_rows(descriptors)
-    known: Kernel | None = None
-    for ridge in ridges:
-        if known is None or (known.name, known.eta) != (ridge.kernel, ridge.eta):
-            known = Kernel.scaled_to(ridge.kernel, ridge.eta, unit)
-            values, vectors = np.linalg.eigh(known(unit, unit))
-        # No eigenvalue of a kernel is negative, but rounding may make one so.
-        scale = 1 / (np.maximum(values, 0) + max(ridge.penalty, _LEAST))
-        root = vectors * np.sqrt(scale)
-        inverse = root @ root.T  # a product that numpy knows to be symmetric: half the work
-        if ridge.intercept == "mean":
-            ones = inverse.sum(axis=1)
-            inverse -= np.outer(ones, ones) / ones.sum()
+    for inverse in bordered_inverses(ridges, descriptors):
         yield _without_own(inverse, parts)
+
+
+def bordered_inverses(ridges: Sequence[Ridge], descriptors: FloatArray) -> Iterator[DoubleArray]:
+    """Yield, for each ridge, the G (K, K) that its held-out rows are made of; see the module.
+
+    Ridges in a row that differ in nothing but the penalty share their kernel: keep those together.
+    """
+    unit = unit_rows(descriptors)
+    median = median_distance(unit) if any(ridge.kernel == "rbf" for ridge in ridges) else 1.0
+    for (name, eta, intercept), group in groupby(ridges, key=_but_penalty):
+        penalties = [max(ridge.penalty, LEAST_PENALTY) for ridge in group]
+        yield from _inverses(Kernel(name, eta, median), intercept, unit, penalties)
+
+
+def _but_penalty(ridge: Ridge) -> tuple[KernelName, float, Intercept]:
+    return ridge.kernel, ridge.eta, ridge.intercept
+
+
+def _inverses(
+    kernel: Kernel, intercept: Intercept, unit: FloatArray, penalties: Sequence[float]
+) -> Iterator[DoubleArray]:
+    """Yield G (K, K) for each penalty: the inverse of the (bordered) matrix, as far as classes go.
+
+    With the projection ``H = I - 11'/K`` that of the bordered matrix is
+    ``(HKH + 11'/K + lambda I)^-1 - 11' / (K (1 + lambda))``: both vanish on 1 and agree on all that
+    sums to zero. What all descriptors share is most of K, so that HKH is far better conditioned.
+    """
+    count, bordered = len(unit), intercept == "mean"
+    if choose_solver(kernel.name, *unit.shape) == "primal":
+        features = wide_units(unit)
+        if bordered:
+            features -= features.mean(axis=0)
+            features = np.column_stack([features, np.full(count, count**-0.5)])
+        inverses = _of_features(features, penalties)
+    else:
+        matrix = kernel(unit, unit)
+        if bordered:
+            mean = matrix.mean(axis=0)
+            matrix -= mean
+            matrix -= (mean - (mean.mean() + 1 / count))[:, None]
+        inverses = _of_matrix(matrix, penalties)
+    for penalty, inverse in zip(penalties, inverses, strict=True):
+        if bordered:
+            inverse -= 1 / (count * (1 + penalty))
+        yield inverse
+
+
+def _of_matrix(matrix: DoubleArray, penalties: Sequence[float]) -> Iterator[DoubleArray]:
+    """Yield ``(K + lambda I)^-1`` (K, K) of a matrix K for each penalty."""
+    for penalty in penalties:
+        shifted = matrix.copy()
+        shifted[np.diag_indices_from(shifted)] += penalty
+        yield positive_inverse(shifted)
+
+
+def _of_features(features: DoubleArray, penalties: Sequence[float]) -> Iterator[DoubleArray]:
+    """Yield the same for ``K = F F'`` of few features F (K, n)."""
+    own, shift = features.T @ features, np.eye(features.shape[1])
+    for penalty in penalties:
+        inverse = features @ np.linalg.solve(own + penalty * shift, -features.T)
+        inverse[np.diag_indices_from(inverse)] += 1
+        inverse /= penalty
+        yield inverse
 
 
 def _without_own(inverse: DoubleArray, folds: Sequence[IntArray]) -> DoubleArray:
     """Return ``I - (G_II)^-1 G`` for each fold I, from G (K, K)."""
     coefficients = np.empty_like(inverse)
     for fold in folds:
-        coefficients[fold] = -np.linalg.solve(inverse[np.ix_(fold, fold)], inverse[fold])
+        own = np.linalg.inv(inverse[np.ix_(fold, fold)])
+        coefficients[fold] = -own @ inverse[fold]
         coefficients[np.ix_(fold, fold)] = 0  # exactly: the held rows cancel
     return coefficients
-
-
-def _penalised(kernel: Kernel, descriptors: FloatArray, penalty: float) -> DoubleArray:
-    """Return ``K + lambda I`` (K, K) of the seen descriptors, positive definite."""
-    matrix = kernel(descriptors, descriptors)
-    matrix[np.diag_indices_from(matrix)] += max(penalty, _LEAST)
-    return matrix

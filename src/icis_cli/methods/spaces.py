@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from icis_cli.arrays import FloatArray, unit_rows
+from icis_cli.lazy import blocks
 
 #: How descriptors go into the networks: as they are, or divided by their Euclidean norm.
 INPUTS = ("as-given", "unit")
@@ -65,11 +65,11 @@ class RowSpace:
         of equal size in each. The scale makes the root mean square norm of a row 1.
         """
         middle = rows.mean(axis=0)
-        centred = (rows - middle).astype(np.float64)
+        centred = rows - middle
         rank = min(rows.shape)
         rotation, _ = np.linalg.qr(generator.standard_normal((rank, rank)))
         if rows.shape[0] < rows.shape[1]:
-            directions, _ = np.linalg.qr(centred.T)
+            directions, _ = np.linalg.qr(centred.T.astype(np.float64))
             basis = rotation @ directions.T
         else:
             basis = rotation
@@ -101,6 +101,7 @@ class RowSpace:
         )
 
 
-def _scale(centred: NDArray[np.floating]) -> float:
+def _scale(centred: FloatArray) -> float:
     """Return the root mean square norm of rows (K, P), 1 where all are zero."""
-    return float(np.sqrt((centred.astype(np.float64) ** 2).sum() / len(centred))) or 1.0
+    total = sum(float((block.astype(np.float64) ** 2).sum()) for _, block in blocks(centred))
+    return float(np.sqrt(total / len(centred))) or 1.0

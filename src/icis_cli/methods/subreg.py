@@ -16,7 +16,7 @@ import numpy as np
 
 from icis_cli.arrays import FloatArray
 from icis_cli.methods.base import Fitted, Method, Predictor, SeenPairs, Setting, Watch
-from icis_cli.methods.icis import SINGLE, RowNetwork, fit_networks, without_unseen
+from icis_cli.methods.icis import SINGLE, RowNetwork, fit_networks, taking_part
 from icis_cli.methods.recipes import Recipe
 from icis_cli.methods.spaces import RowSpace
 from icis_cli.runtime import import_torch
@@ -79,7 +79,7 @@ class SubReg(Method):
         return fit_networks(
             self.recipe,
             space,
-            pairs if self.recipe.unseen == "used" else without_unseen(pairs),
+            taking_part(self.recipe, pairs),
             seed,
             device,
             watch,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from icis_cli.errors import TrainingError
 from icis_cli.methods.base import Step, Training, Watch
+from icis_cli.methods.gradients import LayerGradients
 from icis_cli.methods.networks import Batch, EncoderDecoders, reconstruction_loss
 from icis_cli.methods.recipes import Recipe
 
@@ -52,19 +53,25 @@ def train(
     """
     steps = -(-len(descriptors) // recipe.batch)
     epochs = max(recipe.epochs, -(-recipe.min_steps // steps))
-    optimiser = torch.optim.AdamW(
-        networks.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
-    )
     losses: list[float] = []
     flat = 0
-    with threads_for(sum(parameter.numel() for parameter in networks.parameters())):
+    weights = sum(parameter.numel() for parameter in networks.parameters())
+    with threads_for(weights), LayerGradients(networks) as gradients:
+        optimiser = torch.optim.AdamW(
+            gradients.parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+        )
         for epoch in range(epochs):
             total = descriptors.new_zeros(())
             for number, batch in enumerate(_batches(descriptors, rows, recipe.batch, generator)):
                 if recipe.decay == "linear":
                     done = (epoch * steps + number) / (epochs * steps)
                     optimiser.param_groups[0]["lr"] = recipe.lr * (1 - done)
-                total += _step(networks, batch, recipe, optimiser, penalty)
+                loss = reconstruction_loss(networks, batch, recipe)
+                if penalty is not None:
+                    loss = loss + penalty(networks, batch)
+                gradients.backward(loss)
+                optimiser.step()
+                total += loss.detach()
             losses.append(finite_loss(float(total) / steps, epoch))
             if watch is not None:
                 watch(Step(epoch + 1, epochs, losses[-1]))
@@ -73,23 +80,6 @@ def train(
                 if flat == _PATIENCE:
                     return Training(tuple(losses), f"the loss is flat after {epoch + 1} epochs")
     return Training(tuple(losses), f"all {epochs} epochs done")
-
-
-def _step(
-    networks: EncoderDecoders,
-    batch: Batch,
-    recipe: Recipe,
-    optimiser: torch.optim.Optimizer,
-    penalty: Penalty | None,
-) -> Tensor:
-    """Take one step and return the loss before it."""
-    loss = reconstruction_loss(networks, batch, recipe)
-    if penalty is not None:
-        loss = loss + penalty(networks, batch)
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
-    return loss.detach()
 
 
 def finite_loss(loss: float, epoch: int) -> float:

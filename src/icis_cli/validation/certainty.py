@@ -9,19 +9,25 @@ true cosines turns the sum into an expected cosine. ``docs/accuracy.md`` shows h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icis_cli.arrays import FloatArray, IntArray, unit_rows
+from icis_cli.lazy import BLOCK, Matrix, blocks
 from icis_cli.validation.heldout import HeldOut, mean_without
 
-_BLOCK = 4096
+#: So many seen classes stand for all when likeness among them is judged.
+_MOST = 4096
 #: How far a descriptor must be from the nearest seen one, in robust standard deviations of how far
 #: seen ones are from each other, to be called unlike them; and farther than this share of them.
 _FAR, _UNLIKE = 3.0, 0.01
 _FEWEST = 20
+
+#: Told about a block of rows (B, P), and where it is among all.
+BlockWatch = Callable[[slice, FloatArray], None]
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,11 @@ def assess(
     seen: FloatArray,
     descriptors: FloatArray,
     held: HeldOut,
-    new: FloatArray,
-    new_descriptors: FloatArray,
+    new: Matrix,
+    new_descriptors: Matrix,
     width: int,
+    *,
+    watch: BlockWatch | None = None,
 ) -> Certainty:
     """Estimate how good the rows of new classes are.
 
@@ -60,36 +68,40 @@ def assess(
         seen: (K, P) rows of the head.
         descriptors: (K, d) of the seen classes, as the method got them.
         held: held-out predictions of the same method.
-        new: (M, P) predicted rows, before calibration.
+        new: (M, P) predicted rows, before calibration; made once, block by block.
         new_descriptors: (M, d).
         width: D; where P is larger, the last column is the bias and does not count.
+        watch: told about every block of ``new``, with where it is.
 
     """
     middle = seen[:, :width].mean(axis=0)
-    directions = unit_rows(seen[:, :width] - middle)
+    # Of a large catalogue the rows that were held out stand for all seen rows.
+    directions = unit_rows(seen[held.classes, :width] - middle)
     away = held.rows[:, :width] - middle
     similar = unit_rows(away) @ directions.T
     true = _true_cosines(seen[:, :width], held, width)
     for fold in held.folds:  # a fold's own rows were not there when it was predicted
-        similar[np.ix_(fold, held.classes[fold])] = -1
+        similar[np.ix_(fold, fold)] = -1
     signs = np.column_stack([similar.max(axis=1), _log_length(away)])
     centre, spread = signs.mean(axis=0), signs.std(axis=0)
     spread = np.where(spread > 0, spread, 1)
     score = ((signs - centre) / spread).sum(axis=1)
 
-    new_signs = np.empty((len(new), 2))
+    new_score = np.empty(len(new))
     nearest = np.empty(len(new), dtype=np.int64)
     similarity = np.empty(len(new), dtype=np.float32)
     unit = unit_rows(descriptors)
-    for start in range(0, len(new), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        away = new[part, :width] - middle
-        new_signs[part, 0] = (unit_rows(away) @ directions.T).max(axis=1)
-        new_signs[part, 1] = _log_length(away)
-        alike = unit_rows(new_descriptors[part]) @ unit.T
+    for part, block in blocks(new):
+        if watch is not None:
+            watch(part, block)
+        away = block[:, :width] - middle
+        likeness = (unit_rows(away) @ directions.T).max(axis=1)
+        own_signs = np.column_stack([likeness, _log_length(away)])
+        new_score[part] = ((own_signs - centre) / spread).sum(axis=1)
+    for part, block in blocks(new_descriptors, _rows_against(len(unit))):
+        alike = unit_rows(block) @ unit.T
         nearest[part] = alike.argmax(axis=1)
-        similarity[part] = alike.max(axis=1)
-    new_score = ((new_signs - centre) / spread).sum(axis=1)
+        similarity[part] = alike[np.arange(len(block)), nearest[part]]
     standing = np.searchsorted(np.sort(score), new_score) / len(score)
     return Certainty(
         standing.astype(np.float32),
@@ -98,6 +110,11 @@ def assess(
         similarity,
         _unlike(unit, similarity) & (standing < 0.5),
     )
+
+
+def _rows_against(count: int) -> int:
+    """Return how many rows are compared with ``count`` others at a time: 64 MB of similarities."""
+    return max(64, min(BLOCK, (1 << 24) // count))
 
 
 def _true_cosines(weights: FloatArray, held: HeldOut, width: int) -> FloatArray:
@@ -130,10 +147,13 @@ def _expected(
 def _unlike(unit: FloatArray, similarity: FloatArray) -> NDArray[np.bool_]:
     if len(unit) < _FEWEST:
         return np.zeros(len(similarity), dtype=bool)
-    chosen = np.random.default_rng(0).permutation(len(unit))[:_BLOCK]
-    alike = unit[chosen] @ unit.T
-    alike[np.arange(len(chosen)), chosen] = -2
-    nearest = alike.max(axis=1)
+    chosen = np.random.default_rng(0).permutation(len(unit))[:_MOST]
+    nearest = np.empty(len(chosen), dtype=np.float32)
+    for start in range(0, len(chosen), _rows_against(len(unit))):
+        some = chosen[start : start + _rows_against(len(unit))]
+        alike = unit[some] @ unit.T
+        alike[np.arange(len(some)), some] = -2
+        nearest[start : start + len(some)] = alike.max(axis=1)
     middle = float(np.median(nearest))
     deviation = 1.4826 * float(np.median(np.abs(nearest - middle)))
     bound = min(middle - _FAR * deviation, float(np.quantile(nearest, _UNLIKE)))

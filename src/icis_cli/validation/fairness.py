@@ -18,6 +18,9 @@ from icis_cli.validation.standins import Response, StandIns
 
 DoubleArray = NDArray[np.float64]
 
+#: Logits of stand-ins on seen classes that are in memory at once.
+_LOGITS = 1 << 22
+
 
 @dataclass(frozen=True)
 class Contest:
@@ -58,8 +61,8 @@ class Arena:
     Attributes:
         labels: (N,) head row of each stand-in.
         held: held-out classes.
-        seen, new, predicted: responses of all seen rows (N, K), of the new rows (N, U), and of
-            the held-out rows (N, H).
+        seen, new, predicted: responses of N stand-ins on all K seen rows, on new rows, and on the
+            H held-out rows.
 
     """
 
@@ -70,26 +73,46 @@ class Arena:
     predicted: Response
 
     def contest(self, size: float) -> Contest:
-        """Let all compete at this size, in logits."""
-        seen, predicted = self.seen.at(size), self.predicted.at(size)
+        """Let all compete at this size, in logits; N x K of them never exist at once."""
+        parts = [self._contest(size, images) for images in self._blocks()]
+        joined = zip(
+            *((p.seen_margin, p.seen_right, p.unseen_margin, p.unseen_right) for p in parts),
+            strict=True,
+        )
+        return Contest(*(np.concatenate(column) for column in joined))
+
+    def right_without_noise(self, size: float) -> float:
+        """Return how often the middle of a seen class is answered rightly among seen classes."""
+        right = [
+            self.seen.without_noise(size, images).argmax(axis=1) == self.labels[images]
+            for images in self._blocks()
+        ]
+        return float(np.concatenate(right).mean())
+
+    def _blocks(self) -> list[IntArray]:
+        """Return all stand-ins, as many at a time as make a few million logits."""
+        count, most = len(self.labels), max(64, _LOGITS // self.seen.product.shape[1])
+        return [np.arange(at, min(at + most, count)) for at in range(0, count, most)]
+
+    def _contest(self, size: float, images: IntArray) -> Contest:
+        labels = self.labels[images]
+        seen = self.seen.at(size, images)
         best = seen.argmax(axis=1)
         top = seen[np.arange(len(seen)), best]
         place = np.full(seen.shape[1], -1)
         place[self.held.classes] = np.arange(len(self.held.classes))
-        margins, right = [], []
+        margins, right = [np.empty(0, dtype=np.float32)], [np.empty(0, dtype=bool)]
         for fold in self.held.folds:
             classes = self.held.classes[fold]
-            mine = np.isin(self.labels, classes)
-            if not mine.any():
-                continue
+            mine = np.isin(labels, classes)
             others = seen[mine]
             others[:, classes] = -np.inf
-            among = predicted[mine][:, fold]
+            among = self.predicted.of(fold).at(size, images[mine])
             margins.append(others.max(axis=1) - among.max(axis=1))
-            right.append(fold[among.argmax(axis=1)] == place[self.labels[mine]])
+            right.append(fold[among.argmax(axis=1)] == place[labels[mine]])
         return Contest(
-            top - self.new.at(size).max(axis=1),
-            best == self.labels,
+            top - self.new.at(size, images).max(axis=1),
+            best == labels,
             np.concatenate(margins),
             np.concatenate(right),
         )
@@ -101,12 +124,15 @@ def unseen_accuracy(images: StandIns, held: HeldOut, size: float) -> DoubleArray
     The answer is sought among the held-out rows of the same fold (a T1 without images). (H,),
     0..1; NaN for classes without stand-ins.
     """
-    logits = images.on(held.rows).at(size)
     accuracy = np.full(len(held.classes), np.nan)
     for fold in held.folds:
-        for position in fold:
-            mine = images.labels == held.classes[position]
-            if mine.any():
-                among = logits[mine][:, fold]
-                accuracy[position] = (fold[among.argmax(axis=1)] == position).mean()
+        classes = held.classes[fold]
+        mine = np.flatnonzero(np.isin(images.labels, classes))
+        # Classes ascend, and so they do within a fold.
+        true = np.searchsorted(classes, images.labels[mine])
+        answers = images.on(held.rows[fold]).at(size, mine).argmax(axis=1)
+        counts = np.bincount(true, minlength=len(fold))
+        right = np.bincount(true, weights=answers == true, minlength=len(fold))
+        there = counts > 0
+        accuracy[fold[there]] = right[there] / counts[there]
     return accuracy

@@ -12,7 +12,7 @@ import numpy as np
 
 from icis_cli.arrays import FloatArray, IntArray, unit_rows
 from icis_cli.errors import TrainingError
-from icis_cli.methods.base import Method, SeenPairs, Watch
+from icis_cli.methods.base import Method, SeenPairs, Watch, few_unseen
 from icis_cli.methods.ensemble import member_seeds
 
 #: How many folds where nobody says otherwise.
@@ -100,7 +100,7 @@ def hold_out(
     chosen = sample(len(pairs.rows))
     number = fold_numbers(len(chosen), folds)
     parts = [np.flatnonzero(number == n) for n in range(folds)]
-    known = SeenPairs(pairs.descriptors[chosen], pairs.rows[chosen], pairs.unseen)
+    known = few_unseen(SeenPairs(pairs.descriptors[chosen], pairs.rows[chosen], pairs.unseen))
     seeds = member_seeds(seed, members if method.seeded else 1)
     rows = np.zeros(known.rows.shape, dtype=np.float32)
     for own in seeds:
@@ -147,8 +147,9 @@ class HeldOutFigures:
 
 def mean_without(rows: FloatArray, classes: IntArray) -> FloatArray:
     """Return the mean (P,) of all rows (K, P) but those of ``classes``, which it must not know."""
-    rest: FloatArray = np.delete(rows, classes, axis=0).mean(axis=0)
-    return rest
+    rest = rows.sum(axis=0, dtype=np.float64) - rows[classes].sum(axis=0, dtype=np.float64)
+    mean: FloatArray = (rest / (len(rows) - len(classes))).astype(np.float32)
+    return mean
 
 
 def judge(rows: FloatArray, held: HeldOut) -> HeldOutFigures:

@@ -9,8 +9,9 @@ weights of views than equal ones, by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from icis_cli.errors import TrainingError
 from icis_cli.methods.base import Method, SeenPairs
 from icis_cli.methods.icis import Icis
 from icis_cli.methods.ridge import Ridge
+from icis_cli.validation.closed_form import RidgeScores
 from icis_cli.validation.fairness import unseen_accuracy
 from icis_cli.validation.heldout import FOLDS, HeldOut, hold_out
 from icis_cli.validation.standins import SIZE, StandIns, stand_ins
@@ -113,19 +115,23 @@ def select_method(
 
     """
     images = _images(pairs, width)
-
-    def holding(number: int) -> Callable[[], HeldOut]:
-        method = methods[number]
-
-        def held() -> HeldOut:
-            if watch is not None:
-                watch(number, len(methods), describe(method))
-            return hold_out(method, pairs, folds, members=members, seed=seed, device=device)
-
-        return held
-
     labels = [describe(method) for method in methods]
-    return _select(labels, [holding(n) for n in range(len(methods))], images, clearly)
+
+    def held_out(method: Method) -> HeldOut:
+        return hold_out(method, pairs, folds, members=members, seed=seed, device=device)
+
+    def trials() -> Iterator[_Trial]:
+        ridges = [method for method in methods if isinstance(method, Ridge)]
+        scores = _ridge_scores(ridges, pairs, images, folds)
+        for number, method in enumerate(methods):
+            if watch is not None:
+                watch(number, len(methods), labels[number])
+            if isinstance(method, Ridge):
+                yield _Trial(next(scores), partial(held_out, method))
+            else:
+                yield _tried(held_out(method), images)
+
+    return _select(labels, trials(), clearly)
 
 
 def select_views(
@@ -145,12 +151,15 @@ def select_views(
     """
     images = _images(pairs, width)
 
-    def holding(space: ViewSpace) -> Callable[[], HeldOut]:
-        entered = SeenPairs(space.enter(pairs.descriptors), pairs.rows, pairs.unseen[:0])
-        return lambda: hold_out(Ridge(), entered, folds)
+    def trials() -> Iterator[_Trial]:
+        scorer = RidgeScores.on(images, pairs.rows, SIZE, folds)
+        for space in spaces:
+            entered = SeenPairs(space.enter(pairs.descriptors), pairs.rows, pairs.unseen[:0])
+            score = next(scorer.of([Ridge()], entered.descriptors))
+            yield _Trial(score, partial(hold_out, Ridge(), entered, folds))
 
     labels = [" : ".join(f"{weight:g}" for weight in space.weights) for space in spaces]
-    return _select(labels, [holding(space) for space in spaces], images, _VIEWS_CLEARLY)
+    return _select(labels, trials(), _VIEWS_CLEARLY)
 
 
 def view_spaces(widths: Sequence[int]) -> tuple[ViewSpace, ...]:
@@ -176,27 +185,40 @@ def _images(pairs: SeenPairs, width: int) -> StandIns:
     return images
 
 
-def _select(
-    labels: Sequence[str],
-    candidates: Sequence[Callable[[], HeldOut]],
-    images: StandIns,
-    clearly: float,
-) -> Selection:
+@dataclass(frozen=True)
+class _Trial:
+    """One candidate: its score (H,) for each class, and its held-out rows when asked for."""
+
+    score: NDArray[np.float64]
+    held: Callable[[], HeldOut]
+
+
+def _tried(held: HeldOut, images: StandIns) -> _Trial:
+    return _Trial(unseen_accuracy(images, held, SIZE), lambda: held)
+
+
+def _ridge_scores(
+    ridges: Sequence[Ridge], pairs: SeenPairs, images: StandIns, folds: int
+) -> Iterator[NDArray[np.float64]]:
+    """Yield the score (H,) of each ridge when asked for; they share what they have in common."""
+    yield from RidgeScores.on(images, pairs.rows, SIZE, folds).of(ridges, pairs.descriptors)
+
+
+def _select(labels: Sequence[str], trials: Iterable[_Trial], clearly: float) -> Selection:
     scores: list[NDArray[np.float64]] = []
-    best: HeldOut | None = None
+    best: _Trial | None = None
     chosen = 0
-    for number, held_out in enumerate(candidates):
-        held = held_out()
-        scores.append(unseen_accuracy(images, held, SIZE))
-        if best is None or _better(scores[number], scores[chosen], scores[0], clearly):
-            best, chosen = held, number
+    for number, trial in enumerate(trials):
+        scores.append(trial.score)
+        if best is None or _better(trial.score, scores[chosen], scores[0], clearly):
+            best, chosen = trial, number
     if best is None:
         raise ValueError("no candidate, expected at least 1")
     found = []
     for label, score in zip(labels, scores, strict=True):
         margin, error = _paired(score, scores[0])
         found.append(Candidate(label, float(np.nanmean(score)), margin, error))
-    return Selection(chosen, tuple(found), best)
+    return Selection(chosen, tuple(found), best.held())
 
 
 def _better(

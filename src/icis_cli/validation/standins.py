@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from icis_cli.arrays import FloatArray, IntArray
+from icis_cli.lazy import blocks
 from icis_cli.validation.heldout import sample
 
 #: Mean logit of the true class above the mean of all others; measured on real images it is 8 to 18
@@ -37,27 +38,47 @@ _LEAST, _TINY = 1e-6, 1e-30
 _IMAGES = 2000
 _MOST_CLASSES = 1000
 
+_ALL = slice(None)
+
 
 @dataclass(frozen=True)
 class Response:
-    """Logits of N stand-ins on M rows, for any size: ``size * mean + sqrt(size) * noise + bias``.
+    """Logits of N stand-ins on M rows, for any size.
+
+    ``logits = (size * mean + sqrt(size) * noise) @ product + bias``. They are made when asked for:
+    N x M of them would fill the memory where the catalogue is large.
 
     Attributes:
-        mean, noise: (N, M).
+        mean, noise: (N, k) coefficients of the stand-ins for size 1.
+        product: (k, M) inner products of what they are made of with the rows.
         bias: (M,) of the rows around the mean bias of the seen rows; (1,) zero without biases.
 
     """
 
     mean: FloatArray
     noise: FloatArray
+    product: FloatArray
     bias: FloatArray
 
-    def at(self, size: float) -> FloatArray:
-        """Return the logits (N, M) at this size."""
-        logits: FloatArray = np.float32(size) * self.mean
-        logits += np.float32(np.sqrt(size)) * self.noise
+    def at(self, size: float, images: IntArray | slice = _ALL) -> FloatArray:
+        """Return the logits (n, M) of these stand-ins at this size."""
+        mixed = np.float32(size) * self.mean[images]
+        mixed += np.float32(np.sqrt(size)) * self.noise[images]
+        return self._logits(mixed)
+
+    def without_noise(self, size: float, images: IntArray | slice = _ALL) -> FloatArray:
+        """Return the logits (n, M) of the middle of these stand-ins' classes."""
+        return self._logits(np.float32(size) * self.mean[images])
+
+    def _logits(self, mixed: FloatArray) -> FloatArray:
+        logits: FloatArray = mixed @ self.product
         logits += self.bias
         return logits
+
+    def of(self, rows: IntArray) -> Response:
+        """Return the response of some of the rows alone."""
+        bias = self.bias[rows] if len(self.bias) > 1 else self.bias
+        return Response(self.mean, self.noise, self.product[:, rows], bias)
 
 
 @dataclass(frozen=True)
@@ -84,10 +105,14 @@ class StandIns:
     def on(self, rows: FloatArray) -> Response:
         """Return the response of rows (M, P)."""
         width = self.basis.shape[1]
-        centred = (rows - self.middle).astype(np.float32)
-        product = self.basis @ (centred[:, :width] / np.float32(self.scale)).T
-        bias = centred[:, width] if centred.shape[1] > width else np.zeros(1, dtype=np.float32)
-        return Response(self.mean @ product, self.noise @ product, bias)
+        product = np.empty((len(self.basis), len(rows)), dtype=np.float32)
+        for part, block in blocks(rows):
+            centred = (block[:, :width] - self.middle[:width]) / np.float32(self.scale)
+            product[:, part] = self.basis @ centred.T
+        bias = np.zeros(1, dtype=np.float32)
+        if rows.shape[1] > width:
+            bias = rows[:, width] - self.middle[width]
+        return Response(self.mean, self.noise, product, bias)
 
 
 def stand_ins(rows: FloatArray, width: int, seed: int = 0) -> StandIns | None:

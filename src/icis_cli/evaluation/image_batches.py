@@ -1,0 +1,118 @@
+"""Batches of images: files are read and transformed, by processes of their own if there are many.
+
+Imports torch inside functions.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icis_cli.errors import FeatureError, IcisError, first_line
+from icis_cli.runtime import import_torch
+
+#: Fewer images are read sooner than processes to read them have started.
+_FEW = 128
+_MOST_READERS = 8
+
+
+def readers_for(images: int, processes: int = 1) -> int:
+    """Return how many processes should read images: none for few, else one a core, up to 8.
+
+    Args:
+        images: how many there are to read.
+        processes: that read as many each, on the same cores.
+
+    """
+    if images < _FEW:
+        return 0
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min(_MOST_READERS, max(1, cores // processes))
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A file that is no readable image, and why.
+
+    A value, not an error: what a reading process raises loses its type on its way here.
+    """
+
+    path: Path
+    problem: str
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files as a map-style data set of torch.
+
+    Attributes:
+        paths: N files.
+        transform: PIL image -> tensor (3, H, W).
+
+    """
+
+    paths: Sequence[Path]
+    transform: Any
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Any:
+        """Return the pixels of an image, or :class:`Damaged`."""
+        from PIL import Image
+
+        path = self.paths[index]
+        try:
+            with Image.open(path) as image:
+                return self.transform(image.convert("RGB"))
+        except Exception as error:  # a damaged file can raise anything
+            return Damaged(path, f"is no readable image ({first_line(error)})")
+
+
+def image_batches(files: ImageFiles, batch: int, readers: int, *, device: str) -> Iterator[Any]:
+    """Yield the pixels (B, 3, H, W) of images, in order; B is ``batch``, and what is left at last.
+
+    Args:
+        files: what to read.
+        batch: images at once.
+        readers: processes that read; 0 to read here.
+        device: where the batches will go.
+
+    Raises:
+        FeatureError: a file is no readable image.
+        IcisError: a reading process was killed.
+
+    """
+    loader = import_torch().utils.data.DataLoader
+    with warnings.catch_warnings():  # of more processes than cores, which the caller wants
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        batches = loader(
+            files,
+            batch_size=batch,
+            num_workers=readers,
+            collate_fn=_together,
+            pin_memory=device == "cuda",
+        )
+    try:
+        for pixels in batches:
+            if isinstance(pixels, Damaged):
+                raise FeatureError(pixels.path, pixels.problem, "mend or remove it")
+            yield pixels
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise IcisError(
+            f"a process that reads images has ended ({first_line(error)})",
+            "there may be too little (shared) memory: pass --workers 0",
+        ) from None
+
+
+def _together(items: list[Any]) -> Any:
+    """Return images (3, H, W) as one tensor, or the first that is damaged."""
+    damaged = next((item for item in items if isinstance(item, Damaged)), None)
+    return import_torch().stack(items) if damaged is None else damaged

@@ -1,0 +1,37 @@
+"""Training on a GPU: the same rows as on the CPU, up to rounding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import icis_cli as icis
+from icis_cli.methods.base import SeenPairs
+from icis_cli.methods.icis import SINGLE
+from icis_cli.methods.recipes import Recipe
+
+
+def quick(recipe: Recipe) -> Recipe:
+    return replace(recipe, epochs=3, min_steps=30)
+
+
+METHODS = [
+    icis.Icis(quick(icis.DEFAULT)),
+    icis.Mlp(quick(SINGLE)),
+    icis.SubReg(quick(icis.SubReg().recipe)),
+    icis.Wdae(quick(SINGLE), steps=20),
+]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_gpu_learns_what_the_cpu_learns(world, method):
+    pairs = SeenPairs(world.descriptors[:40], world.rows[:40], world.descriptors[40:])
+    rows = [
+        method.fit(pairs, seed=0, device=device).predictor.predict(pairs.unseen)
+        for device in ("cpu", "cuda")
+    ]
+    np.testing.assert_allclose(rows[0], rows[1], atol=0.02 * np.abs(rows[0]).max())
