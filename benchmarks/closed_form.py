@@ -11,6 +11,7 @@ from benchmarks.material import make_problem, pairs
 from benchmarks.measure import Line, Setting, costs, interleaved, seconds, timed
 from icis_cli.methods.base import SeenPairs
 from icis_cli.methods.ridge import Ridge
+from icis_cli.validation.heldout import hold_out, judge
 from icis_cli.validation.selection import select_method
 
 _SEEN, _UNSEEN, _D, _WIDTH = 1000, 2000, 300, 1280
@@ -26,10 +27,19 @@ def section(setting: Setting) -> Iterator[Line]:
         chosen = select_method(candidates, problem, _WIDTH).chosen
         candidates[chosen].fit(problem, seed=0)
 
+    def fit_and_judge() -> None:
+        judge(rows, hold_out(Ridge(), problem))
+        Ridge().fit(problem, seed=0)
+
     choose_and_fit()
     yield seconds(
         f"ridge: choice among {len(candidates)} settings and fit, K = {_SEEN}, D = {_WIDTH}",
         tuple(timed(choose_and_fit) for _ in range(setting.runs)),
+        1.0,
+    )
+    yield seconds(
+        f"ridge: fit with its own held-out classes judged, K = {_SEEN}, D = {_WIDTH}",
+        tuple(timed(fit_and_judge) for _ in range(setting.runs)),
         1.0,
     )
     (fitting,) = interleaved(setting.runs, lambda: Ridge().fit(problem, seed=0))

@@ -16,6 +16,7 @@ from icis_cli.methods.controls import Mean, Nearest
 from icis_cli.methods.inverses import positive_inverse
 from icis_cli.methods.kernels import KERNELS, Kernel
 from icis_cli.methods.ridge import Ridge, bordered_inverses
+from icis_cli.methods.ridge_solvers import Intercept
 from icis_cli.validation.closed_form import RidgeScores
 from icis_cli.validation.fairness import unseen_accuracy
 from icis_cli.validation.heldout import FOLDS, hold_out, sample
@@ -23,10 +24,11 @@ from icis_cli.validation.selection import describe, select_method
 from icis_cli.validation.standins import SIZE
 from tests.synthetic import WIDTH, images_of, judged
 
+INTERCEPTS: tuple[Intercept, ...] = ("mean", "none")
 RIDGES = [
     Ridge(kernel, eta, penalty, intercept)
     for intercept, kernel, (eta, penalty) in product(
-        ("mean", "none"), KERNELS, ((0.3, 0.01), (0.3, 1.0), (2.0, 0.1), (2.0, 0.0))
+        INTERCEPTS, KERNELS, ((0.3, 0.01), (0.3, 1.0), (2.0, 0.1), (2.0, 0.0))
     )
 ]
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 DoubleArray = NDArray[np.float64]
 
-#: Smaller blocks are not halved: products of many small ones wait for threads, not for numbers.
-_SMALL = 256
+#: Blocks up to this are not halved. OpenBLAS inverts these on one thread; larger ones on all, which
+#: on a busy machine wait for each other ten times as long as they compute.
+_SMALL = 64
 #: How far ``A A^-1 x`` may be from x of ones and minus ones.
 _CLOSE = 1e-7
 

@@ -320,7 +320,7 @@ def _without_own(inverse: DoubleArray, folds: Sequence[IntArray]) -> DoubleArray
     """Return ``I - (G_II)^-1 G`` for each fold I, from G (K, K)."""
     coefficients = np.empty_like(inverse)
     for fold in folds:
-        own = np.linalg.inv(inverse[np.ix_(fold, fold)])
+        own = positive_inverse(inverse[np.ix_(fold, fold)])
         coefficients[fold] = -own @ inverse[fold]
         coefficients[np.ix_(fold, fold)] = 0  # exactly: the held rows cancel
     return coefficients

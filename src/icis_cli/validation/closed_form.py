@@ -14,6 +14,7 @@ from typing import Self
 import numpy as np
 
 from icis_cli.arrays import FloatArray, IntArray
+from icis_cli.methods.inverses import positive_inverse
 from icis_cli.methods.kernels import DoubleArray
 from icis_cli.methods.ridge import Ridge, bordered_inverses
 from icis_cli.validation.heldout import fold_numbers, sample
@@ -59,7 +60,7 @@ class FoldImages:
         return shares
 
     def _answers(self, inverse: DoubleArray) -> IntArray:
-        own = np.linalg.inv(inverse[np.ix_(self.classes, self.classes)])
+        own = positive_inverse(inverse[np.ix_(self.classes, self.classes)])
         across = inverse[self.classes]
         # G 1 is 0 with an intercept; without, the mean row counts.
         middle = own @ across.sum(axis=1)
