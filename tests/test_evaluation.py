@@ -190,7 +190,7 @@ def test_features_of_another_width_and_foreign_labels_are_refused(injected, fold
         ({"features": np.ones(3), "labels": np.ones(3, int)}, "expected floats"),
         ({"features": np.ones((2, 3)), "labels": np.ones(3, int)}, "'labels' is"),
         ({"features": np.ones((2, 3)), "labels": np.ones(2)}, "names or whole numbers"),
-        ({"features": np.ones((0, 3)), "labels": np.ones(0, int)}, "expected floats"),
+        ({"features": np.ones((0, 3)), "labels": np.ones(0, int)}, "holds no sample"),
     ],
 )
 def test_unusable_feature_files_say_what_is_wrong(tmp_path, arrays, message):

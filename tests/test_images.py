@@ -13,8 +13,8 @@ import torchvision
 from PIL import Image
 
 import icis_cli as icis
-from icis_cli.errors import CheckpointError, FeatureError
-from icis_cli.evaluation.image_batches import ImageFiles, readers_for
+from icis_cli.errors import CheckpointError, FeatureError, IcisError
+from icis_cli.evaluation.image_batches import Damaged, ImageFiles, readers_for, reading
 from icis_cli.evaluation.torchvision_models import gainful_dtype, load_model, network_on
 from icis_cli.workers import Workers
 
@@ -177,3 +177,37 @@ def test_on_a_gpu_the_answers_are_those_of_the_cpu(parts, alone):
     found = icis.evaluate_images(*parts, device="cuda", batch=4, readers=2)
     assert found.samples == alone.samples
     assert found.ausuc == pytest.approx(alone.ausuc, abs=0.15)
+
+
+def picture(tmp_path, mode, values, **options):
+    """Save a picture of 8 x 8 equal pixels and return it as the network would see it."""
+    path = tmp_path / f"{mode.replace(';', '-')}.{'tiff' if mode == 'F' else 'png'}"
+    Image.fromarray(np.full((8, 8), values)).save(path, **options)
+    return ImageFiles((path,), np.asarray)[0]
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("I;16", np.uint16), ("F", np.float32)])
+def test_pixels_of_more_than_8_bits_are_no_white_picture(tmp_path, mode, kind):
+    found = picture(tmp_path, mode, kind(999))
+    assert isinstance(found, Damaged)
+    assert "expected 8 bits a colour" in found.problem
+
+
+def test_grey_and_transparent_palettes_are_read_without_a_word(tmp_path):
+    np.testing.assert_array_equal(picture(tmp_path, "L", np.uint8(7)), np.full((8, 8, 3), 7))
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([0, 0, 0, 10, 20, 30])
+    palette.save(tmp_path / "p.png", transparency=b"\x80\xff")
+    colours = ImageFiles((tmp_path / "p.png",), np.asarray)[0]
+    np.testing.assert_array_equal(colours[0, 0], [10, 20, 30])
+
+
+def test_there_are_never_more_readers_than_batches(parts, alone):
+    assert same(icis.evaluate_images(*parts, batch=8, readers=50), alone)
+
+
+def test_a_reader_that_is_killed_is_told_wherever_torch_notices_it():
+    with pytest.raises(IcisError, match="a process that reads images has ended"), reading():
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+    with pytest.raises(RuntimeError, match="another"), reading():
+        raise RuntimeError("another")

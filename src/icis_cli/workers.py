@@ -12,6 +12,8 @@ What torchrun tells each process is in its environment: ``WORLD_SIZE``, ``RANK``
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ T = TypeVar("T")
 #: How long a process waits for the others. One that dies is noticed at once, by its closed
 #: connection; this is for one that hangs, and must be longer than the longest run of a comparison.
 _PATIENCE = timedelta(hours=2)
+
+#: How long processes wait for each other at the start; each imports torch before.
+_MEETING = timedelta(minutes=3)
 
 
 @dataclass(frozen=True)
@@ -106,20 +111,27 @@ def joined_workers(device: str = "cpu") -> Iterator[Workers]:
         yield ALONE
         return
     rank = _told("RANK")
+    if rank >= count:
+        raise UsageError(
+            f"environment variable RANK is {rank}, expected less than WORLD_SIZE ({count})",
+            "start several processes with torchrun, or unset WORLD_SIZE",
+        )
     torch = import_torch()
     if not torch.distributed.is_available():
         raise InstallationError(
             "this torch was built without torch.distributed", "run icis without torchrun"
         )
     try:
-        torch.distributed.init_process_group(_backend(torch, device), timeout=_PATIENCE)
+        with _stoppable():
+            torch.distributed.init_process_group(_backend(torch, device), timeout=_MEETING)
+            group = torch.distributed.new_group(timeout=_PATIENCE)
     except (ValueError, RuntimeError) as error:
         raise IcisError(
             f"the {count} processes do not find each other ({first_line(error)})",
             "start them all with torchrun",
         ) from None
     try:
-        with _agreed(_Joined(rank, count)) as workers:
+        with _agreed(_Joined(rank, count, group)) as workers:
             _take_gpu(torch, device)
             yield workers
     finally:
@@ -194,8 +206,26 @@ class _KnownToAllError(Exception):
         self.rank = rank
 
 
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let signals end the process at once in this block: torch waits where Python hears none."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():  # signals are not its business
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
 class _Joined(Workers):
-    """One of several processes, in a process group of torch."""
+    """One of several processes, in a process ``group`` of torch."""
+
+    group: Any = None
 
     def gather(self, part: T) -> list[T]:
         return [sent.part for sent in self.exchange(_Sent(part))]
@@ -205,7 +235,7 @@ class _Joined(Workers):
         all_sent: list[Any] = [None] * self.count
         try:
             # Pickles, but only what processes of this very run send each other.
-            import_torch().distributed.all_gather_object(all_sent, own)
+            import_torch().distributed.all_gather_object(all_sent, own, group=self.group)
         except RuntimeError as error:
             lost = IcisError(
                 f"another of the {self.count} processes has ended or hangs ({first_line(error)})",

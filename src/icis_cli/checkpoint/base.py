@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 from icis_cli.arrays import ITEM_SIZE, FloatArray, decode
+from icis_cli.errors import CheckpointError
 from icis_cli.files import sha256_of
 
 Buffer = bytes | memoryview
@@ -90,6 +91,21 @@ class Extras:
     final: Callable[[], Mapping[str, str]] | None = None
 
 
+#: What tells that a file is another, or has been written to: device, inode, size, time.
+Stamp = tuple[int, int, int, int]
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return the stamp of a file.
+
+    Raises:
+        OSError: it is not there.
+
+    """
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 @dataclass(frozen=True)
 class Checkpoint(ABC):
     """An opened checkpoint.
@@ -100,6 +116,7 @@ class Checkpoint(ABC):
         metadata: text stored beside the tensors (safetensors only).
         labels: class names and architecture, where the file tells.
         notes: what a person should know about how the file was read or will be written.
+        stamps: of each file when it was opened.
 
     """
 
@@ -108,6 +125,7 @@ class Checkpoint(ABC):
     metadata: Mapping[str, str] = field(default_factory=dict)
     labels: Labels = Labels()
     notes: tuple[str, ...] = ()
+    stamps: Mapping[Path, Stamp] = field(default_factory=dict, kw_only=True)
 
     #: Name of the container, and the suffix of files that hold it.
     container: ClassVar[str]
@@ -140,6 +158,29 @@ class Checkpoint(ABC):
     def files(self) -> tuple[Path, ...]:
         """All files that it is read from."""
         return (self.path,)
+
+    @property
+    def origin(self) -> Path:
+        """What :func:`open_checkpoint` opens it again by."""
+        return self.path
+
+    def require_unchanged(self) -> None:
+        """Refuse files that are no longer those that were opened.
+
+        Raises:
+            CheckpointError: naming the first of them.
+
+        """
+        for path, stamp in self.stamps.items():
+            try:
+                now = stamp_of(path)
+            except OSError:
+                raise CheckpointError(path, "vanished meanwhile") from None
+            if now != stamp:
+                how = "became shorter" if now[2] < stamp[2] else "changed"
+                raise CheckpointError(
+                    path, f"{how} while it was read", "wait until it is complete, then run it again"
+                )
 
     def blocks(self, key: str) -> Iterable[Buffer]:
         """Return the bytes of one tensor in parts, which need not all be in memory at once."""

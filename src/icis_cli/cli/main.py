@@ -23,6 +23,11 @@ from icis_cli.workers import is_alone, is_first, process_count
 #: Commands whose work several processes can share.
 _SHARED = ("eval", "compare")
 
+#: What stops a command as Ctrl-C does: kill, and a terminal that is closed.
+_ENDING = ("SIGTERM", "SIGHUP")
+
+_INTERRUPTED = 130
+
 #: How many seconds a failing process that prints nothing stays, at most, for the one that does.
 _PATIENCE = 20.0
 
@@ -72,7 +77,7 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = app(args=arguments, prog_name="icis", standalone_mode=False)
-        if code == 130:  # newer typer turns the interrupt into this
+        if code == _INTERRUPTED:  # newer typer turns the interrupt into this
             raise KeyboardInterrupt
     except QualityGateError as error:
         return _report(error, as_json=False)  # the result has been printed already
@@ -85,7 +90,7 @@ def run(arguments: list[str]) -> int:
         return _report(error, as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         print("icis: interrupted", file=sys.stderr)
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         _forget_stdout()  # nobody reads it any more
         return 1
@@ -142,12 +147,21 @@ def _trace() -> None:
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+    for number in _ending():  # a second one must not stop the cleaning up
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _ending() -> list[signal.Signals]:
+    """Return the signals that end a program, beside the one of Ctrl-C, as far as there are."""
+    return [signal.Signals[name] for name in _ENDING if hasattr(signal, name)]
 
 
 def main() -> None:
     """Run the command line; the entry point of ``icis``."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in _ending():
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _terminated)
     for name in ("stdout", "stderr"):
         # It is None where the process was started without one.
         if getattr(sys, name) is None or not _speaks(name):
@@ -163,7 +177,7 @@ def main() -> None:
             print_error(error, as_json=False)
         _forget_stdout()
         code = code or 1
-    if code and not is_first() and "TORCHELASTIC_RUN_ID" in os.environ:
+    if code not in (0, _INTERRUPTED) and not is_first() and "TORCHELASTIC_RUN_ID" in os.environ:
         _wait()
     if not is_alone():
         sys.stderr.flush()

@@ -181,8 +181,9 @@ def _check_values(found: Descriptors) -> None:
         row, column = first
         raise DescriptorError(
             found.path,
-            f"{found.label(row)!s}, column {_column(found, column)}: NaN or infinite (and "
-            f"{odd - 1} more such values), expected finite float32 numbers",
+            f"{found.label(row)!s}, column {_column(found, column)}: NaN or infinite"
+            + (f" (and {odd - 1} more such values)" if odd > 1 else "")
+            + ", expected finite float32 numbers",
             "fill in or remove missing values",
         )
     if zero:

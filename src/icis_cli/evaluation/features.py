@@ -151,10 +151,13 @@ def read_features(path: Path | str, labels: Path | str | None = None) -> Feature
 
 def _require_file(path: Path, option: str) -> None:
     if not path.is_file():
-        raise FeatureError(path, "no such file", f"check the path given to {option}")
+        problem = "is no regular file" if path.exists() else "no such file"
+        raise FeatureError(path, problem, f"check the path given to {option}")
 
 
 def _require_matrix(values: NDArray[Any], path: Path) -> None:
+    if values.ndim == 2 and not len(values):
+        raise FeatureError(path, "'features' holds no sample")
     if values.ndim != 2 or values.dtype.kind != "f" or not values.size:
         raise FeatureError(
             path, f"'features' is {values.shape} {values.dtype}, expected floats (samples, D)"

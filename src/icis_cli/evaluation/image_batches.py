@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from icis_cli.runtime import import_torch
 #: Fewer images are read sooner than processes to read them have started.
 _FEW = 128
 _MOST_READERS = 8
+
+#: Modes of Pillow with more than 8 bits a colour: it would turn most of them white.
+_TOO_DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 def readers_for(images: int, processes: int = 1) -> int:
@@ -68,10 +72,19 @@ class ImageFiles:
 
         path = self.paths[index]
         try:
-            with Image.open(path) as image:
-                return self.transform(image.convert("RGB"))
+            with warnings.catch_warnings(), Image.open(path) as image:
+                warnings.simplefilter("ignore")  # of odd files that are read all the same
+                if image.mode in _TOO_DEEP:
+                    return Damaged(path, f"has {image.mode} pixels, expected 8 bits a colour")
+                return self.transform(_coloured(image))
         except Exception as error:  # a damaged file can raise anything
             return Damaged(path, f"is no readable image ({first_line(error)})")
+
+
+def _coloured(image: Any) -> Any:
+    """Return an image as RGB, without what is transparent in palettes being lost on the way."""
+    transparent = image.mode == "P" and "transparency" in image.info
+    return (image.convert("RGBA") if transparent else image).convert("RGB")
 
 
 def image_batches(files: ImageFiles, batch: int, readers: int, *, device: str) -> Iterator[Any]:
@@ -85,24 +98,36 @@ def image_batches(files: ImageFiles, batch: int, readers: int, *, device: str) -
 
     Raises:
         FeatureError: a file is no readable image.
-        IcisError: a reading process was killed.
 
     """
     loader = import_torch().utils.data.DataLoader
     with warnings.catch_warnings():  # of more processes than cores, which the caller wants
         warnings.filterwarnings("ignore", message="This DataLoader will create")
-        batches = loader(
-            files,
-            batch_size=batch,
-            num_workers=readers,
-            collate_fn=_together,
-            pin_memory=device == "cuda",
+        batches = iter(
+            loader(
+                files,
+                batch_size=batch,
+                num_workers=min(readers, -(-len(files) // batch)),  # none without a batch
+                collate_fn=_together,
+                pin_memory=device == "cuda",
+            )
         )
+    for pixels in batches:
+        if isinstance(pixels, Damaged):
+            raise FeatureError(pixels.path, pixels.problem, "mend or remove it")
+        yield pixels
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Tell of a reading process that was killed, wherever torch notices it in this block.
+
+    Raises:
+        IcisError: one was.
+
+    """
     try:
-        for pixels in batches:
-            if isinstance(pixels, Damaged):
-                raise FeatureError(pixels.path, pixels.problem, "mend or remove it")
-            yield pixels
+        yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

@@ -14,7 +14,7 @@ from icis_cli.descriptors.names import match_names
 from icis_cli.errors import CheckpointError, FeatureError
 from icis_cli.evaluation.answers import Answers, answers_of_logits, joined
 from icis_cli.evaluation.evaluate import require_both_sides
-from icis_cli.evaluation.image_batches import ImageFiles, image_batches, readers_for
+from icis_cli.evaluation.image_batches import ImageFiles, image_batches, readers_for, reading
 from icis_cli.evaluation.known import KnownHead
 from icis_cli.evaluation.result import Evaluation, evaluation_of
 from icis_cli.evaluation.torchvision_models import gainful_dtype, load_model, network_on
@@ -107,6 +107,7 @@ def evaluate_images(
         UsageError: the architecture is not known.
         CheckpointError: the checkpoint does not load into it, or a logit is not finite.
         FeatureError: an image cannot be read.
+        IcisError: a process that reads images was killed.
 
     """
     require_both_sides(known)
@@ -120,15 +121,16 @@ def evaluate_images(
         readers = readers_for(len(paths), workers.count)
     parts: list[Answers] = []
     done = 0
-    for pixels in image_batches(ImageFiles(paths, transform), batch, readers, device=device):
-        logits = network.logits(pixels)
-        _require_finite(logits, paths[done:], checkpoint.path)
-        parts.append(
-            answers_of_logits(logits, labels[done : done + len(logits)], known.seen_classes)
-        )
-        done += len(logits)
-        if watch is not None:
-            watch(done, len(paths))
+    with reading():
+        for pixels in image_batches(ImageFiles(paths, transform), batch, readers, device=device):
+            logits = network.logits(pixels)
+            _require_finite(logits, paths[done:], checkpoint.path)
+            parts.append(
+                answers_of_logits(logits, labels[done : done + len(logits)], known.seen_classes)
+            )
+            done += len(logits)
+            if watch is not None:
+                watch(done, len(paths))
     every = [part for share in workers.gather(parts) for part in share]
     return evaluation_of(joined(every), known.names, known.seen_classes)
 

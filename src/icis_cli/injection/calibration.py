@@ -31,6 +31,8 @@ EVENING = 0.4
 _SIZES = (0.6, 0.8, 1.0, 1.3, 1.7)
 #: Offsets tried, and how many new classes compete at most: more hardly change the best of them.
 _OFFSETS, _MOST_NEW = 1024, 5000
+#: How often the size is raised by a quarter at most where biases decide.
+_FACTORS = 43
 #: Below this accuracy a classifier's logits are smaller, about as this power of it.
 _SOUND, _POWER = 0.65, 1.4
 
@@ -149,7 +151,7 @@ def calibrate(
         images.on(evened.rows),
     )
     centre = SIZE * _share(accuracy) * _beyond_biases(arena)
-    contests = [arena.contest(centre * size) for size in _SIZES]
+    contests = arena.contests([centre * size for size in _SIZES])
     margins = np.concatenate([part for c in contests for part in (c.seen_margin, c.unseen_margin)])
     offsets = np.quantile(margins, np.linspace(0, 1, _OFFSETS)).astype(np.float64)
     harmonics = [contest.harmonic(offsets) for contest in contests]
@@ -205,12 +207,13 @@ def _beyond_biases(arena: Arena) -> float:
     1 for heads trained by gradient descent, whose biases are small. A head that was computed
     (discriminant analysis, class means) has biases as large as its logits.
     """
-    unbiased = replace(arena, seen=replace(arena.seen, bias=np.zeros(1, dtype=np.float32)))
-    free = unbiased.right_without_noise(1.0)
-    factor = 1.0
-    while factor < 1e4 and arena.right_without_noise(SIZE * factor) < 0.8 * free:
-        factor *= 1.25
-    return factor
+    free, (first,) = arena.right_without_noise([SIZE])
+    if first >= 0.8 * free:
+        return 1.0
+    factors = 1.25 ** np.arange(_FACTORS)
+    _, right = arena.right_without_noise((SIZE * factors).tolist())
+    enough = np.flatnonzero(np.array(right) >= 0.8 * free)
+    return float(factors[enough[0] if len(enough) else -1])
 
 
 def _middle_of_best(offsets: np.ndarray, harmonic: np.ndarray) -> float:

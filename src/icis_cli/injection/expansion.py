@@ -115,11 +115,13 @@ class Expansion:
         if record is not None and record.is_pending:
             final = _final(record, self.checkpoint)
         paths = self.outputs(out)
+        self.checkpoint.require_unchanged()
         with _outputs(paths, container, force=force) as (target, streams), self._told(out):
             self._write_tensors(target, container, self._extras(container, final), shards)
             if record is not None:
                 text = (record if final is None else final()).to_json()
                 streams[side_file(out)].write(text.encode() + b"\n")
+            self.checkpoint.require_unchanged()
         if record is None:  # what an older file of this name said is no longer true
             side_file(out).unlink(missing_ok=True)
         return paths
@@ -167,9 +169,12 @@ class Expansion:
             if error.filename not in map(str, self.checkpoint.files):
                 raise
             raise CheckpointError(error.filename, "vanished meanwhile") from None
-        except RuntimeError as error:  # torch's zip writer reports a full disk so
-            reason = error.__context__ or error
-            raise OutputError(out, f"cannot be written ({reason})") from None
+        except RuntimeError as error:  # torch's zip writer wraps whatever stopped it
+            reason = error.__context__
+            if isinstance(reason, KeyboardInterrupt):
+                raise reason from None
+            told = reason.strerror if isinstance(reason, OSError) else error
+            raise OutputError(out, f"cannot be written: {told}") from None
 
 
 def _final(record: Record, checkpoint: Checkpoint) -> Callable[[], Record]:
@@ -206,6 +211,10 @@ def check_outputs(
         OutputError: with the way out.
 
     """
+    if checkpoint.path.is_dir() and checkpoint.path.resolve() in out.resolve().parents:
+        raise OutputError(
+            out, f"lies in the folder of the checkpoint, {checkpoint.path}", "choose another --out"
+        )
     guarded = (*checkpoint.files, checkpoint.path, side_file(checkpoint.path), *inputs)
     if container_for(out, checkpoint) is ShardedCheckpoint:
         require_writable_folder(out, inputs=guarded)

@@ -99,7 +99,7 @@ def fit(
         unseen_names=classes.unseen_names,
         seen_rows=classes.seen_rows,
         unseen_rows=classes.unseen_rows,
-        source=source_of(checkpoint.path, checkpoint.sha256(), head),
+        source=source_of(checkpoint.origin, checkpoint.sha256(), head),
         descriptors=tuple((path.name, sha256_of(path)) for path in classes.sources),
         views=views,
         losses=fitted.training.losses,

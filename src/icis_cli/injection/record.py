@@ -170,6 +170,12 @@ def find_record(checkpoint: Checkpoint) -> Record | None:
 
     """
     if METADATA_KEY in checkpoint.metadata:
+        if '"kind": "injector"' in checkpoint.metadata[METADATA_KEY]:
+            raise CheckpointError(
+                checkpoint.path,
+                "is an injector, made by icis fit, expected a checkpoint",
+                "name the classifier itself",
+            )
         return Record.from_json(checkpoint.metadata[METADATA_KEY], checkpoint.path)
     beside = side_file(checkpoint.path)
     if not beside.is_file():

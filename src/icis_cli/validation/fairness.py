@@ -7,6 +7,7 @@ other seen classes wins against them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,49 +74,74 @@ class Arena:
     predicted: Response
 
     def contest(self, size: float) -> Contest:
-        """Let all compete at this size, in logits; N x K of them never exist at once."""
-        parts = [self._contest(size, images) for images in self._blocks()]
-        joined = zip(
-            *((p.seen_margin, p.seen_right, p.unseen_margin, p.unseen_right) for p in parts),
-            strict=True,
-        )
-        return Contest(*(np.concatenate(column) for column in joined))
+        """Let all compete at this size, in logits."""
+        return self.contests((size,))[0]
 
-    def right_without_noise(self, size: float) -> float:
-        """Return how often the middle of a seen class is answered rightly among seen classes."""
-        right = [
-            self.seen.without_noise(size, images).argmax(axis=1) == self.labels[images]
-            for images in self._blocks()
-        ]
-        return float(np.concatenate(right).mean())
+    def contests(self, sizes: Sequence[float]) -> tuple[Contest, ...]:
+        """Let all compete at each of these sizes; N x K logits never exist at once."""
+        parts = [self._contests(sizes, images) for images in self._blocks()]
+        return tuple(_joined(column) for column in zip(*parts, strict=True))
+
+    def right_without_noise(self, sizes: Sequence[float]) -> tuple[float, tuple[float, ...]]:
+        """Return how often the middle of a seen class is answered rightly among seen classes.
+
+        Returns:
+            The share without biases, at any size; and with them, at each of the sizes.
+
+        """
+        free, right = [], []
+        for images in self._blocks():
+            mean, labels = self.seen.mean[images] @ self.seen.product, self.labels[images]
+            free.append(mean.argmax(axis=1) == labels)
+            right.append(
+                [(np.float32(s) * mean + self.seen.bias).argmax(axis=1) == labels for s in sizes]
+            )
+        shares = (float(np.concatenate(column).mean()) for column in zip(*right, strict=True))
+        return float(np.concatenate(free).mean()), tuple(shares)
 
     def _blocks(self) -> list[IntArray]:
         """Return all stand-ins, as many at a time as make a few million logits."""
         count, most = len(self.labels), max(64, _LOGITS // self.seen.product.shape[1])
         return [np.arange(at, min(at + most, count)) for at in range(0, count, most)]
 
-    def _contest(self, size: float, images: IntArray) -> Contest:
+    def _contests(self, sizes: Sequence[float], images: IntArray) -> list[Contest]:
+        seen, new = self.seen.to(images), self.new.to(images)
         labels = self.labels[images]
-        seen = self.seen.at(size, images)
-        best = seen.argmax(axis=1)
-        top = seen[np.arange(len(seen)), best]
-        place = np.full(seen.shape[1], -1)
+        place = np.full(self.seen.product.shape[1], -1)
         place[self.held.classes] = np.arange(len(self.held.classes))
-        margins, right = [np.empty(0, dtype=np.float32)], [np.empty(0, dtype=bool)]
+        folds = []
         for fold in self.held.folds:
-            classes = self.held.classes[fold]
-            mine = np.isin(labels, classes)
-            others = seen[mine]
-            others[:, classes] = -np.inf
-            among = self.predicted.of(fold).at(size, images[mine])
-            margins.append(others.max(axis=1) - among.max(axis=1))
-            right.append(fold[among.argmax(axis=1)] == place[labels[mine]])
-        return Contest(
-            top - self.new.at(size, images).max(axis=1),
-            best == labels,
-            np.concatenate(margins),
-            np.concatenate(right),
-        )
+            mine = np.isin(labels, self.held.classes[fold])
+            folds.append((fold, mine, self.predicted.of(fold).to(images[mine])))
+        found = []
+        for size in sizes:
+            logits = seen.at(size)
+            best = logits.argmax(axis=1)
+            top = logits[np.arange(len(logits)), best]
+            margins, right = [np.empty(0, dtype=np.float32)], [np.empty(0, dtype=bool)]
+            for fold, mine, predicted in folds:
+                others, among = logits[mine], predicted.at(size)
+                others[:, self.held.classes[fold]] = -np.inf
+                margins.append(others.max(axis=1) - among.max(axis=1))
+                right.append(fold[among.argmax(axis=1)] == place[labels[mine]])
+            found.append(
+                Contest(
+                    top - new.at(size).max(axis=1),
+                    best == labels,
+                    np.concatenate(margins),
+                    np.concatenate(right),
+                )
+            )
+        return found
+
+
+def _joined(parts: Sequence[Contest]) -> Contest:
+    """Put the contests of several blocks of stand-ins together."""
+    columns = zip(
+        *((p.seen_margin, p.seen_right, p.unseen_margin, p.unseen_right) for p in parts),
+        strict=True,
+    )
+    return Contest(*(np.concatenate(column) for column in columns))
 
 
 def unseen_accuracy(images: StandIns, held: HeldOut, size: float) -> DoubleArray:

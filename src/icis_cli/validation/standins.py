@@ -42,16 +42,38 @@ _ALL = slice(None)
 
 
 @dataclass(frozen=True)
-class Response:
-    """Logits of N stand-ins on M rows, for any size.
+class Logits:
+    """Logits of n stand-ins on M rows, for any size: ``size * mean + sqrt(size) * noise + bias``.
 
-    ``logits = (size * mean + sqrt(size) * noise) @ product + bias``. They are made when asked for:
-    N x M of them would fill the memory where the catalogue is large.
+    Attributes:
+        mean, noise: (n, M).
+        bias: (M,) of the rows around the mean bias of the seen rows; (1,) zero without biases.
+
+    """
+
+    mean: FloatArray
+    noise: FloatArray
+    bias: FloatArray
+
+    def at(self, size: float) -> FloatArray:
+        """Return the logits (n, M) at this size."""
+        logits: FloatArray = np.float32(size) * self.mean
+        logits += np.float32(np.sqrt(size)) * self.noise
+        logits += self.bias
+        return logits
+
+
+@dataclass(frozen=True)
+class Response:
+    """What N stand-ins have to do with M rows.
+
+    Logits are made of it when they are asked for: N x M of them would fill the memory where the
+    catalogue is large.
 
     Attributes:
         mean, noise: (N, k) coefficients of the stand-ins for size 1.
         product: (k, M) inner products of what they are made of with the rows.
-        bias: (M,) of the rows around the mean bias of the seen rows; (1,) zero without biases.
+        bias: as in :class:`Logits`.
 
     """
 
@@ -60,20 +82,15 @@ class Response:
     product: FloatArray
     bias: FloatArray
 
+    def to(self, images: IntArray | slice = _ALL) -> Logits:
+        """Return the logits of some stand-ins, for any size."""
+        return Logits(
+            self.mean[images] @ self.product, self.noise[images] @ self.product, self.bias
+        )
+
     def at(self, size: float, images: IntArray | slice = _ALL) -> FloatArray:
-        """Return the logits (n, M) of these stand-ins at this size."""
-        mixed = np.float32(size) * self.mean[images]
-        mixed += np.float32(np.sqrt(size)) * self.noise[images]
-        return self._logits(mixed)
-
-    def without_noise(self, size: float, images: IntArray | slice = _ALL) -> FloatArray:
-        """Return the logits (n, M) of the middle of these stand-ins' classes."""
-        return self._logits(np.float32(size) * self.mean[images])
-
-    def _logits(self, mixed: FloatArray) -> FloatArray:
-        logits: FloatArray = mixed @ self.product
-        logits += self.bias
-        return logits
+        """Return the logits (n, M) of some stand-ins at one size."""
+        return self.to(images).at(size)
 
     def of(self, rows: IntArray) -> Response:
         """Return the response of some of the rows alone."""
@@ -134,18 +151,20 @@ def stand_ins(rows: FloatArray, width: int, seed: int = 0) -> StandIns | None:
     scale = float(np.sqrt((basis**2).sum() / count))
     if not _LEAST * float(np.abs(middle[:width]).max()) < scale < np.inf or scale < _TINY:
         return None
-    basis /= scale
+    basis = (basis / scale).astype(np.float32)
     gram = basis @ basis.T
-    squared = gram @ gram
-    energy = np.trace(squared)
+    # The trace of G G, and the sum of all of it, for the symmetric G.
+    energy, total = (
+        float((sums.astype(np.float64) ** 2).sum()) for sums in (gram, gram.sum(axis=0))
+    )
     # What the mean logit of the true class is above that of the other classes, before scaling.
-    lead = energy / count - (squared.sum() - energy) / (count * (count - 1))
+    lead = energy / count - (total - energy) / (count * (count - 1))
     each = max(2, _IMAGES // count)
     labels = np.repeat(np.arange(count), each)
     noise = np.random.default_rng(seed).standard_normal((len(labels), count))
     return StandIns(
         chosen[labels],
-        basis.astype(np.float32),
+        basis,
         middle.astype(np.float32),
         scale,
         (gram[labels] / lead).astype(np.float32),
