@@ -211,13 +211,13 @@ def check_outputs(
         OutputError: with the way out.
 
     """
-    if checkpoint.path.is_dir() and checkpoint.path.resolve() in out.resolve().parents:
-        raise OutputError(
-            out, f"lies in the folder of the checkpoint, {checkpoint.path}", "choose another --out"
-        )
     guarded = (*checkpoint.files, checkpoint.path, side_file(checkpoint.path), *inputs)
     if container_for(out, checkpoint) is ShardedCheckpoint:
         require_writable_folder(out, inputs=guarded)
     else:
         require_writable(out, force=force, inputs=guarded)
     require_writable(side_file(out), force=force, inputs=guarded)
+    if checkpoint.path.is_dir() and checkpoint.path.resolve() in out.resolve().parents:
+        raise OutputError(
+            out, f"lies in the folder of the checkpoint, {checkpoint.path}", "choose another --out"
+        )
