@@ -34,17 +34,6 @@ from tests.test_expansion import plan
 from tests.test_sharded import INDEX, SHARDS, make
 
 
-@pytest.fixture
-def folder(world: World, tmp_path: Path) -> Path:
-    lines = [
-        f"{name},{','.join(str(v) for v in row)}"
-        for name, row in zip(world.names, world.descriptors, strict=True)
-    ]
-    header = "class," + ",".join(f"attribute {n}" for n in range(8))
-    (tmp_path / "attrs.csv").write_text("\n".join([header, *lines]) + "\n")
-    return tmp_path
-
-
 def checkpoint(folder: Path, world: World, kind: str) -> Path:
     """Make a checkpoint of one of three kinds; return it."""
     if kind == "shards":
@@ -166,13 +155,18 @@ def test_a_command_that_is_stopped_leaves_nothing(folder, world, number):
     )
     assert done.code == 0
     before = sorted(folder.iterdir())
-    running = subprocess.Popen(
-        [sys.executable, "-m", "icis_cli", "inject"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    # What starts the tests may ignore the signal, as nohup does; the command would inherit that.
+    before_tests = signal.signal(getattr(signal, number), signal.SIG_DFL)
+    try:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "icis_cli", "inject"],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(getattr(signal, number), before_tests)
     while running.poll() is None and not list(folder.glob(".*.tmp")):
         time.sleep(0.002)
     running.send_signal(getattr(signal, number))
