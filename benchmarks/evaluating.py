@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 import icis_cli as icis_package
-from benchmarks.children import CommandError, Finished, icis, run_module
+from benchmarks.children import Finished, icis, run_module
 from benchmarks.image_loop import make_network
 from benchmarks.material import make_problem
 from benchmarks.measure import (
@@ -22,6 +21,7 @@ from benchmarks.measure import (
     interleaved,
     megabytes,
 )
+from benchmarks.parts import in_folders
 from icis_cli.arrays import FloatArray
 
 #: Samples per product, as ``icis eval`` takes them.
@@ -30,15 +30,7 @@ _BLOCK = 4096
 
 def section(setting: Setting) -> Iterator[Line]:
     """Compare the three."""
-    for part in (_features, _images):
-        folder = setting.work / f"evaluating{part.__name__}"
-        folder.mkdir(parents=True)
-        try:
-            yield from part(setting, folder)
-        except CommandError as error:
-            yield Skipped(f"icis eval: {part.__name__.strip('_')}", str(error))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    yield from in_folders(setting, "icis eval", (_features, _images))
 
 
 def _features(setting: Setting, folder: Path) -> Iterator[Line]:

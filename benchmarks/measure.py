@@ -81,6 +81,10 @@ class Skipped:
 Line = Row | Skipped
 
 
+def _bound(kind: Literal["least", "most"], value: float | None) -> Bound | None:
+    return None if value is None else Bound(kind, value)
+
+
 def faster(
     what: str,
     against: str,
@@ -91,8 +95,7 @@ def faster(
 ) -> Row:
     """Return how many times as long ``other`` takes, run by run; at least ``bound``."""
     ratios = tuple(b / a for a, b in zip(times, other, strict=True))
-    limit = None if bound is None else Bound("least", bound)
-    return Row(what, against, ratios, "x", limit, times, other, peak)
+    return Row(what, against, ratios, "x", _bound("least", bound), times, other, peak)
 
 
 def costs(
@@ -105,21 +108,17 @@ def costs(
 ) -> Row:
     """Return how many times as long it takes as ``other``, run by run; at most ``bound``."""
     ratios = tuple(a / b for a, b in zip(times, other, strict=True))
-    limit = None if bound is None else Bound("most", bound)
-    return Row(what, against, ratios, "x", limit, times, other, peak)
+    return Row(what, against, ratios, "x", _bound("most", bound), times, other, peak)
 
 
 def seconds(what: str, times: Runs, bound: float | None, peak: float | None = None) -> Row:
     """Return a time; at most ``bound`` seconds."""
-    return Row(
-        what, "", times, "s", None if bound is None else Bound("most", bound), times, (), peak
-    )
+    return Row(what, "", times, "s", _bound("most", bound), times, (), peak)
 
 
 def megabytes(what: str, peaks: Runs, bound: float | None, times: Runs = ()) -> Row:
     """Return peak resident sets of whole processes; at most ``bound`` megabytes."""
-    limit = None if bound is None else Bound("most", bound)
-    return Row(what, "", peaks, "MB", limit, times, (), max(peaks))
+    return Row(what, "", peaks, "MB", _bound("most", bound), times, (), max(peaks))
 
 
 def interleaved(runs: int, *actions: Callable[[], object]) -> tuple[Runs, ...]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.children import CommandError, icis
+from benchmarks.children import icis
 from benchmarks.material import make_problem, pairs, write_names
 from benchmarks.measure import Line, Runs, Setting, Skipped, costs, interleaved, megabytes
+from benchmarks.parts import in_folders
 from icis_cli.methods.base import Method, SeenPairs
 from icis_cli.methods.icis import Icis
 from icis_cli.methods.ridge import Ridge
@@ -37,14 +38,7 @@ class _Size:
 
 def section(setting: Setting) -> Iterator[Line]:
     """Measure two large problems, then the table of costs."""
-    for part in (_many_seen, _many_new):
-        folder = setting.work / f"scale{part.__name__}"
-        try:
-            yield from part(setting, folder)
-        except CommandError as error:
-            yield Skipped(part.__name__.strip("_").replace("_", " "), str(error))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    yield from in_folders(setting, "scale", (_many_seen, _many_new))
     yield from _doubled(setting)
 
 

@@ -6,9 +6,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.children import CommandError, Finished, copy, flush, icis, python, synced
+from benchmarks.children import Finished, copy, flush, icis, python, synced
 from benchmarks.material import Problem, make_problem, pairs, write_shards
 from benchmarks.measure import Line, Runs, Setting, Skipped, costs, megabytes
+from benchmarks.parts import in_folders
 
 _LOAD_SAVE = """
 import sys, torch
@@ -25,14 +26,7 @@ torch.save(load_file(sys.argv[1]), sys.argv[2])
 
 def section(setting: Setting) -> Iterator[Line]:
     """Compare the writing of each format."""
-    for part in (_large, _sharded, _pickle):
-        folder = setting.work / f"writing{part.__name__}"
-        try:
-            yield from part(setting, folder)
-        except CommandError as error:
-            yield Skipped(f"icis inject: {part.__name__.strip('_')}", str(error))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    yield from in_folders(setting, "icis inject", (_large, _sharded, _pickle))
 
 
 def _large(setting: Setting, folder: Path) -> Iterator[Line]:

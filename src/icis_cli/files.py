@@ -40,9 +40,7 @@ def require_writable(
     Raises:
         OutputError: with the way out.
     """
-    for source in inputs:
-        if path.exists() and source.exists() and path.samefile(source):
-            raise OutputError(path, "the output is the input itself", f"choose another {option}")
+    _require_no_input(path, inputs, option)
     if path.is_dir():
         raise OutputError(path, "is a folder, expected a file name", f"choose another {option}")
     if path.exists() and not path.is_file():
@@ -65,9 +63,7 @@ def require_writable_folder(
     Raises:
         OutputError: with the way out.
     """
-    for source in inputs:
-        if path.exists() and source.exists() and path.samefile(source):
-            raise OutputError(path, "the output is the input itself", f"choose another {option}")
+    _require_no_input(path, inputs, option)
     if path.is_dir():
         if any(path.iterdir()):
             raise OutputError(
@@ -79,6 +75,12 @@ def require_writable_folder(
         raise OutputError(path, "is a file, expected a new folder", f"choose another {option}")
     if not path.parent.is_dir():
         raise OutputError(path, "its folder does not exist", f"mkdir -p {path.parent}")
+
+
+def _require_no_input(path: Path, inputs: tuple[Path, ...], option: str) -> None:
+    for source in inputs:
+        if path.exists() and source.exists() and path.samefile(source):
+            raise OutputError(path, "the output is the input itself", f"choose another {option}")
 
 
 @contextlib.contextmanager

@@ -75,7 +75,8 @@ def rows_at(values: FloatArray, rows: Sequence[int]) -> FloatArray:
 
 
 def looked_up(values: FloatArray, rows: slice | IntArray) -> FloatArray:
-    """Return rows of a matrix, letting go of the map where it is one and they lie scattered."""
+    """Return rows of a matrix; of one that is mapped, the rows before them are let go of."""
+    forget(values)
     if isinstance(rows, slice) or not len(rows):
         return values[rows]
     parts = []

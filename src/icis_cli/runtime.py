@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from types import ModuleType
 from typing import Any
 
@@ -47,6 +48,12 @@ def import_torchvision() -> ModuleType:
         raise InstallationError(
             f"torchvision cannot be imported ({error})", "pip install torch torchvision"
         ) from error
+
+
+def core_count() -> int:
+    """Return how many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def import_extra(module: str, extra: str, purpose: str) -> Any:

@@ -267,7 +267,7 @@ def _norms(head: Head) -> Norms:
 def _parameters(checkpoint: Checkpoint) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for info in checkpoint.tensors.values():
-        counts[info.dtype] += math.prod(info.shape)
+        counts[info.dtype] += info.count
     return dict(counts.most_common())
 
 

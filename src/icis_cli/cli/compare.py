@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,9 +15,6 @@ from icis_cli.cli.output import Output
 from icis_cli.errors import UsageError
 from icis_cli.files import require_writable
 from icis_cli.workers import joined_workers
-
-if TYPE_CHECKING:
-    from icis_cli.comparison.problem import Problem
 
 
 def compare(
@@ -96,7 +93,9 @@ def compare(
             output.warn(
                 ["the head has no bias to add an offset to: H is that of the rows as they are"]
             )
-        output.warn(_one_sided(problem))
+        if problem.samples is not None:
+            new = int((problem.samples.labels >= count).sum())
+            output.warn(sample.one_sided(len(problem.samples.labels) - new, new))
         with output.bar("compare", "runs") as bar:
             comparison = compare_methods(
                 problem,
@@ -122,15 +121,3 @@ def compare(
                 "csv": None if csv is None else str(csv),
             },
         )
-
-
-def _one_sided(problem: Problem) -> tuple[str, ...]:
-    """Warn where samples are of seen, or of new classes alone: half of the figures need others."""
-    if problem.samples is None:
-        return ()
-    new = problem.samples.labels >= len(problem.pairs.rows)
-    if not new.any():
-        return ("no sample is of a new class: T1, u and H need samples of new classes",)
-    if new.all():
-        return ("no sample is of a seen class: s and H need samples of seen classes",)
-    return ()

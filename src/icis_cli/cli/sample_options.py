@@ -33,6 +33,21 @@ Readers = Annotated[
 ]
 
 
+def one_sided(seen: int, new: int) -> tuple[str, ...]:
+    """Warn where no sample is of a seen, or of a new class: half of the figures need some.
+
+    Args:
+        seen: samples of seen classes.
+        new: samples of new ones.
+
+    """
+    if not new:
+        return ("no sample is of a new class: T1, u and H need samples of new classes",)
+    if not seen:
+        return ("no sample is of a seen class: s and H need samples of seen classes",)
+    return ()
+
+
 def with_rate(bar: ProgressBar | None) -> Callable[[int, int], None] | None:
     """Return what shows samples done and in all on a bar, and how many a second it are."""
     if bar is None:

@@ -109,8 +109,7 @@ class Blocks:
 
     def _refusal(self, start: int, logits: FloatArray) -> FeatureError:
         """Say what is wrong with the first odd sample of a block."""
-        odd = ~(np.abs(logits) <= _LARGEST).all(axis=1)  # NaN, too
-        sample = start + int(np.flatnonzero(odd)[0])
+        sample = start + int(np.flatnonzero(~comparable(logits))[0])
         problem = problem_of_values(self.features[sample], sample)
         if problem is not None:
             return FeatureError(self.path, problem, "compute these features anew")
@@ -119,6 +118,11 @@ class Blocks:
             f"the logits of sample {sample} (counted from 0) are too large for float32",
             "its features, or the rows of the head, are far too large: compute them anew",
         )
+
+
+def comparable(logits: FloatArray) -> NDArray[np.bool_]:
+    """Tell of each sample (B,) whether its logits (B, C) and their differences are finite."""
+    return np.asarray((np.abs(logits) <= _LARGEST).all(axis=1))  # not so for NaN, too
 
 
 def _multiplies_as_it_is(values: NDArray[Any]) -> bool:

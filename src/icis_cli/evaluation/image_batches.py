@@ -5,7 +5,6 @@ Imports torch inside functions.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from icis_cli.errors import FeatureError, IcisError, first_line
-from icis_cli.runtime import import_torch
+from icis_cli.runtime import core_count, import_torch
 
 #: Fewer images are read sooner than processes to read them have started.
 _FEW = 128
@@ -34,9 +33,7 @@ def readers_for(images: int, processes: int = 1) -> int:
     """
     if images < _FEW:
         return 0
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return min(_MOST_READERS, max(1, cores // processes))
+    return min(_MOST_READERS, max(1, core_count() // processes))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from icis_cli.checkpoint.base import Checkpoint
 from icis_cli.descriptors.names import match_names
 from icis_cli.errors import CheckpointError, FeatureError
 from icis_cli.evaluation.answers import Answers, answers_of_logits, joined
+from icis_cli.evaluation.blocks import comparable
 from icis_cli.evaluation.evaluate import require_both_sides
 from icis_cli.evaluation.image_batches import ImageFiles, image_batches, readers_for, reading
 from icis_cli.evaluation.known import KnownHead
@@ -22,9 +23,6 @@ from icis_cli.runtime import choose_device
 from icis_cli.workers import ALONE, Workers
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-
-#: Larger logits overflow, or their differences do.
-_LARGEST = float(np.finfo(np.float32).max) / 2
 
 #: Called after every batch with images done and images in all, both of this process alone.
 ImageWatch = Callable[[int, int], None]
@@ -142,7 +140,7 @@ def _require_finite(logits: FloatArray, paths: Sequence[Path], checkpoint: Path)
         CheckpointError: one is NaN, or too large; pixels never are.
 
     """
-    fine = (np.abs(logits) <= _LARGEST).all(axis=1)  # not so for NaN, too
+    fine = comparable(logits)
     if not fine.all():
         path = paths[int(np.flatnonzero(~fine)[0])]
         raise CheckpointError(

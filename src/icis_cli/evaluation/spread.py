@@ -7,7 +7,6 @@ enough.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
+
+from icis_cli.runtime import core_count
 
 T = TypeVar("T")
 
@@ -53,8 +54,7 @@ ONE_THREAD = Spread()
 @contextmanager
 def spread_over_cores() -> Iterator[Spread]:
     """Provide a :class:`Spread` over the cores of this process until the block ends."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = core_count()
     if cores == 1:
         yield ONE_THREAD
         return

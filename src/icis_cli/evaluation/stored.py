@@ -70,11 +70,7 @@ def read_array(path: Path) -> NDArray[Any]:
             stream.seek(0)
             return npy.read_array(stream, allow_pickle=False)
     except Exception as error:  # a damaged file can raise anything
-        raise FeatureError(
-            path,
-            f"is no readable numpy file ({first_line(error)})",
-            "save plain numbers: numpy.save(path, array)",
-        ) from None
+        raise _unreadable(path, error, "numpy.save(path, array)") from None
 
 
 def read_members(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
@@ -87,11 +83,7 @@ def read_members(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
     try:
         archive = zipfile.ZipFile(path)
     except Exception as error:  # a damaged file can raise anything
-        raise FeatureError(
-            path,
-            f"is no readable numpy file ({first_line(error)})",
-            "save plain numbers: numpy.savez(path, features=..., labels=...)",
-        ) from None
+        raise _unreadable(path, error, "numpy.savez(path, features=..., labels=...)") from None
     with archive, path.open("rb") as stream:
         there = [name.removesuffix(".npy") for name in archive.namelist()]
         if not set(names) <= set(there):
@@ -107,6 +99,11 @@ def read_members(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
             except Exception as error:  # a damaged archive can raise anything
                 raise FeatureError(path, f"'{name}' cannot be read ({first_line(error)})") from None
     return arrays
+
+
+def _unreadable(path: Path, error: Exception, way_out: str) -> FeatureError:
+    problem = f"is no readable numpy file ({first_line(error)})"
+    return FeatureError(path, problem, f"save plain numbers: {way_out}")
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, stream: IO[bytes]) -> NDArray[Any]:

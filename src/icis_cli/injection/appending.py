@@ -18,7 +18,7 @@ from icis_cli.errors import TrainingError
 from icis_cli.injection.injector import Injector
 from icis_cli.injection.targets import NewClasses
 from icis_cli.injection.tuning import Tuned
-from icis_cli.lazy import LazyMatrix, Matrix, blocks, forget, kept_if_small, looked_up
+from icis_cli.lazy import LazyMatrix, Matrix, blocks, kept_if_small, looked_up
 
 _ALL = slice(None)
 
@@ -34,9 +34,7 @@ def predicted_rows(injector: Injector, classes: NewClasses) -> Matrix:
 
     def make(rows: slice | IntArray) -> FloatArray:
         described = looked_up(classes.descriptors, rows)
-        predicted = finite(injector.predict(described), classes, rows)
-        forget(classes.descriptors)
-        return predicted
+        return finite(injector.predict(described), classes, rows)
 
     return kept_if_small(LazyMatrix(len(classes.names), width, make))
 

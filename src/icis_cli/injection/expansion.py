@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -70,7 +71,7 @@ class Expansion:
         notes = list(self.checkpoint.left_behind())
         if container is not type(self.checkpoint):
             notes += self.checkpoint.only_here()
-        if self.record is not None and not self._has_room(container, self.record):
+        if self.record is not None and not self._has_room(container):
             notes.append(
                 "the record is too long for the file's header: it is in "
                 f"{side_file(out).name} only, keep it beside the checkpoint"
@@ -111,18 +112,15 @@ class Expansion:
         out = Path(out)
         check_outputs(self.checkpoint, out, force=force)
         container = container_for(out, self.checkpoint)
-        record, final = self.record, None
-        if record is not None and record.is_pending:
-            final = _final(record, self.checkpoint)
+        final = self._final()
         paths = self.outputs(out)
         self.checkpoint.require_unchanged()
         with _outputs(paths, container, force=force) as (target, streams), self._told(out):
             self._write_tensors(target, container, self._extras(container, final), shards)
-            if record is not None:
-                text = (record if final is None else final()).to_json()
-                streams[side_file(out)].write(text.encode() + b"\n")
+            if final is not None:
+                streams[side_file(out)].write(final().encode() + b"\n")
             self.checkpoint.require_unchanged()
-        if record is None:  # what an older file of this name said is no longer true
+        if final is None:  # what an older file of this name said is no longer true
             side_file(out).unlink(missing_ok=True)
         return paths
 
@@ -142,21 +140,33 @@ class Expansion:
         else:
             container.write_converted(target, self.checkpoint, self.edits, extras)
 
-    def _extras(self, container: type[Checkpoint], final: Callable[[], Record] | None) -> Extras:
-        if self.record is None or not self._has_room(container, self.record):
+    def _extras(self, container: type[Checkpoint], final: Callable[[], str] | None) -> Extras:
+        if final is None or not self._has_room(container):
             return Extras(self._metadata(None), self.class_names)
-        if final is None:
-            return Extras(self._metadata(self.record), self.class_names)
         return Extras(
-            self._metadata(self.record), self.class_names, lambda: self._metadata(final())
+            self._metadata(self._draft), self.class_names, lambda: self._metadata(final())
         )
 
-    def _metadata(self, record: Record | None) -> dict[str, str]:
-        kept = {k: v for k, v in self.checkpoint.metadata.items() if k != METADATA_KEY}
-        return kept if record is None else {**kept, METADATA_KEY: record.to_json()}
+    @cached_property
+    def _draft(self) -> str | None:
+        """The record as text, made once: of a million classes it is long."""
+        return None if self.record is None else self.record.to_json()
 
-    def _has_room(self, container: type[Checkpoint], record: Record) -> bool:
-        return container.has_room(self.checkpoint, self.edits, self._metadata(record))
+    def _final(self) -> Callable[[], str] | None:
+        """Return what waits for the record's last text; the checkpoint is hashed meanwhile."""
+        record, draft = self.record, self._draft
+        if record is None or draft is None:
+            return None
+        if not record.is_pending:
+            return lambda: draft
+        return in_background(lambda: record.with_digest(self.checkpoint.sha256()).to_json()).result
+
+    def _metadata(self, record: str | None) -> dict[str, str]:
+        kept = {k: v for k, v in self.checkpoint.metadata.items() if k != METADATA_KEY}
+        return kept if record is None else {**kept, METADATA_KEY: record}
+
+    def _has_room(self, container: type[Checkpoint]) -> bool:
+        return container.has_room(self.checkpoint, self.edits, self._metadata(self._draft))
 
     @contextmanager
     def _told(self, out: Path) -> Iterator[None]:
@@ -175,12 +185,6 @@ class Expansion:
                 raise reason from None
             told = reason.strerror if isinstance(reason, OSError) else error
             raise OutputError(out, f"cannot be written: {told}") from None
-
-
-def _final(record: Record, checkpoint: Checkpoint) -> Callable[[], Record]:
-    """Start to hash the checkpoint; what is returned waits for that and completes the record."""
-    digest = in_background(checkpoint.sha256)
-    return lambda: record.with_digest(digest.result())
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from icis_cli.injection.injector import Injector, head_digest
 from icis_cli.injection.record import PENDING, Record, Round, find_record, side_file
 from icis_cli.injection.targets import NewClasses, new_classes
 from icis_cli.injection.tuning import Wanted, tune
-from icis_cli.lazy import LazyMatrix, Matrix, forget
+from icis_cli.lazy import LazyMatrix, Matrix, looked_up
 from icis_cli.methods.base import SeenPairs
 from icis_cli.validation.certainty import Certainty
 
@@ -231,9 +231,7 @@ def _entered(injector: Injector, classes: NewClasses) -> Matrix:
     described = classes.descriptors
 
     def make(rows: slice | IntArray) -> FloatArray:
-        entered = np.array(injector.views.enter(described[rows]))
-        forget(described)
-        return entered
+        return injector.views.enter(looked_up(described, rows))
 
     return LazyMatrix(len(described), described.shape[1], make)
 

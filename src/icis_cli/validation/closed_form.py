@@ -14,10 +14,11 @@ from typing import Self
 import numpy as np
 
 from icis_cli.arrays import FloatArray, IntArray
+from icis_cli.evaluation.metrics import per_class
 from icis_cli.methods.inverses import positive_inverse
 from icis_cli.methods.kernels import DoubleArray
 from icis_cli.methods.ridge import Ridge, bordered_inverses
-from icis_cli.validation.heldout import fold_numbers, sample
+from icis_cli.validation.heldout import held_classes
 from icis_cli.validation.standins import StandIns
 
 #: By how much rounding may grow where float32 will do: to some 1e-4 in logits of 10.
@@ -51,13 +52,8 @@ class FoldImages:
             0..1; NaN for classes without stand-ins.
 
         """
-        count = len(self.classes)
         right = self._answers(inverse) == self.labels
-        counts = np.bincount(self.labels, minlength=count)
-        hits = np.bincount(self.labels, weights=right, minlength=count)
-        shares = np.full(count, np.nan)
-        np.divide(hits, counts, out=shares, where=counts > 0)
-        return shares
+        return per_class(right, self.labels, len(self.classes))[0]
 
     def _answers(self, inverse: DoubleArray) -> IntArray:
         own = positive_inverse(inverse[np.ix_(self.classes, self.classes)])
@@ -100,8 +96,7 @@ class RidgeScores:
             TrainingError: too few classes for the folds.
 
         """
-        chosen = sample(len(rows))
-        number = fold_numbers(len(chosen), folds)
+        chosen, number = held_classes(len(rows), folds)
         response = images.on(rows[chosen])
         nothing = images.on(np.zeros_like(rows[:1]))
         parts = []

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icis_cli.arrays import FloatArray, IntArray
+from icis_cli.evaluation.metrics import per_class
 from icis_cli.validation.heldout import HeldOut
 from icis_cli.validation.standins import Response, StandIns
 
@@ -150,15 +151,12 @@ def unseen_accuracy(images: StandIns, held: HeldOut, size: float) -> DoubleArray
     The answer is sought among the held-out rows of the same fold (a T1 without images). (H,),
     0..1; NaN for classes without stand-ins.
     """
-    accuracy = np.full(len(held.classes), np.nan)
+    accuracy = np.empty(len(held.classes))
     for fold in held.folds:
         classes = held.classes[fold]
         mine = np.flatnonzero(np.isin(images.labels, classes))
         # Classes ascend, and so they do within a fold.
         true = np.searchsorted(classes, images.labels[mine])
         answers = images.on(held.rows[fold]).at(size, mine).argmax(axis=1)
-        counts = np.bincount(true, minlength=len(fold))
-        right = np.bincount(true, weights=answers == true, minlength=len(fold))
-        there = counts > 0
-        accuracy[fold[there]] = right[there] / counts[there]
+        accuracy[fold], _ = per_class(answers == true, true, len(fold))
     return accuracy

@@ -97,8 +97,7 @@ def hold_out(
         TrainingError: too few classes, or as in ``Method.fit``.
 
     """
-    chosen = sample(len(pairs.rows))
-    number = fold_numbers(len(chosen), folds)
+    chosen, number = held_classes(len(pairs.rows), folds)
     parts = [np.flatnonzero(number == n) for n in range(folds)]
     known = few_unseen(SeenPairs(pairs.descriptors[chosen], pairs.rows[chosen], pairs.unseen))
     seeds = member_seeds(seed, members if method.seeded else 1)
@@ -106,6 +105,17 @@ def hold_out(
     for own in seeds:
         rows += method.held_out(known, parts, seed=own, device=device, watch=watch)
     return HeldOut(chosen, number, rows / np.float32(len(seeds)))
+
+
+def held_classes(classes: int, folds: int) -> tuple[IntArray, IntArray]:
+    """Return which of so many seen classes are held out (H,), and in which fold each (H,).
+
+    Raises:
+        TrainingError: as in :func:`fold_numbers`.
+
+    """
+    chosen = sample(classes)
+    return chosen, fold_numbers(len(chosen), folds)
 
 
 def sample(classes: int, most: int = _MOST_CLASSES) -> IntArray:
