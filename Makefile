@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMPATIBILITY := tests/test_torchvision.py tests/test_families.py tests/test_onnx.py tests/test_training_checkpoints.py
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow lint check bench clean
+.PHONY: demo test test-slow lint check compatibility bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/icis demo --force
@@ -21,6 +22,10 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 check: lint test
+
+# Writes the tables of docs/compatibility.md from what its tests find.
+compatibility: $(VENV)/.test
+	$(BIN)/python -m pytest -q --write-compatibility $(COMPATIBILITY)
 
 # About an hour, on a machine that does nothing else. BENCH='--only startup' for a part of it.
 bench: $(VENV)/.test

@@ -15,6 +15,76 @@ import torch
 SHARED = Path(os.environ.get("ICIS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+COMPATIBILITY = Path(__file__).parents[1] / "docs" / "compatibility.md"
+
+
+@dataclass(frozen=True)
+class Compatibility:
+    """What works with which checkpoints, as the tests find it.
+
+    A test that has seen a family work adds its line, which must be in docs/compatibility.md; with
+    ``--write-compatibility`` the lines found are written there instead.
+    """
+
+    lines: dict[str, set[str]]
+    written: bool
+
+    def add(
+        self, group: str, family: str, container: str, *, found: str, loads: bool, agrees: bool
+    ) -> None:
+        """Add a line: the key of the head, whether the new file loads and answers as it must."""
+        told = ("yes" if value else "no" for value in (loads, agrees))
+        self._add(group, family, container, f"`{found}`", *told)
+
+    def refuse(self, group: str, family: str, container: str, why: str) -> None:
+        """Add a line about what is refused."""
+        self._add(group, family, container, why, "refused", "refused")
+
+    def _add(self, group: str, *cells: str) -> None:
+        line = "| " + " | ".join(cells) + " |"
+        if self.written:
+            self.lines.setdefault(group, set()).add(line)
+        else:
+            known = COMPATIBILITY.read_text(encoding="utf-8") if COMPATIBILITY.is_file() else ""
+            if "| ---" not in known:  # TEMPORARY, until the tables are there
+                return
+            assert line in known.splitlines(), (
+                f"docs/compatibility.md lacks {line}: make compatibility"
+            )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-compatibility", action="store_true", help="write docs/compatibility.md"
+    )
+
+
+_FOUND = pytest.StashKey[Compatibility]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_FOUND] = Compatibility({}, config.getoption("--write-compatibility"))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    found = session.config.stash[_FOUND]
+    if not found.lines or exitstatus:
+        return
+    titles = "| family | container | head found at | loads strictly | answers agree |"
+    parts = ["<!-- from here on written by the tests -->"]
+    for group, lines in sorted(found.lines.items()):
+        table = [titles, "| --- " * 5 + "|", *sorted(lines, key=str.casefold)]
+        parts += [f"## {group}", "\n".join(table)]
+    text, *_ = COMPATIBILITY.read_text(encoding="utf-8").partition(parts[0])
+    COMPATIBILITY.write_text(text + "\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def compatibility(request: pytest.FixtureRequest) -> Compatibility:
+    """Where a test says that a family of checkpoints works."""
+    return request.config.stash[_FOUND]
+
+
 @dataclass(frozen=True)
 class Completed:
     """What a command left behind."""

@@ -17,6 +17,7 @@ from torchvision.models.regnet import BlockParams
 from icis_cli import (
     DEFAULT,
     Icis,
+    Ridge,
     align,
     expand,
     find_head,
@@ -77,7 +78,7 @@ def test_all_are_tested():
 
 @pytest.mark.usefixtures("no_memory")
 @pytest.mark.parametrize("name", NAMES)
-def test_the_head_is_the_last_linear_layer(name):
+def test_the_head_is_the_last_linear_layer(name, compatibility):
     model = build(name, classes=7)
     shapes = {
         key: TensorInfo("F32", tuple(tensor.shape)) for key, tensor in model.state_dict().items()
@@ -85,6 +86,7 @@ def test_the_head_is_the_last_linear_layer(name):
     if name.startswith("squeezenet"):
         with pytest.raises(HeadError, match="is a convolution followed by ReLU"):
             find_head(Shapes(Path("model.pt"), shapes))
+        compatibility.refuse("torchvision", name, "any", "a convolution followed by ReLU")
         return
     *_, (key, layer) = (
         (key, module)
@@ -107,15 +109,27 @@ def attributes(tmp_path: Path) -> Path:
     return tmp_path / "attrs.npy"
 
 
-def answers(model: torch.nn.Module, key: str) -> tuple[torch.Tensor, torch.Tensor]:
+def answers(model: torch.nn.Module, key: str, size: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what goes into the layer ``key`` and the logits, for two fixed images."""
     caught: list[torch.Tensor] = []
     hook = model.get_submodule(key).register_forward_pre_hook(lambda _, x: caught.append(x[0]))
-    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         logits = model.eval()(images)
     hook.remove()
     return caught[0], logits
+
+
+def save(model: torch.nn.Module, path: Path) -> None:
+    write = save_file if path.suffix == ".safetensors" else torch.save
+    write(model.state_dict(), path)
+
+
+def load(path: Path) -> dict[str, torch.Tensor]:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+    return state
 
 
 def settle(model: torch.nn.Module) -> None:
@@ -125,6 +139,74 @@ def settle(model: torch.nn.Module) -> None:
             module.momentum = 1.0
     with torch.no_grad():
         model.train()(torch.randn(8, 3, 64, 64))
+
+
+def quickly(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    """Fill a tensor with random numbers that keep the size of signals, a few times over."""
+    few = torch.randn(min(tensor.numel(), 65537)) * (2 / max(1, tensor[0].numel())) ** 0.5
+    with torch.no_grad():
+        return tensor.copy_(
+            few.repeat(-(-tensor.numel() // len(few)))[: tensor.numel()].view_as(tensor)
+        )
+
+
+@pytest.fixture
+def quick_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill new networks quickly: the largest ones have 600 million weights."""
+    for name in ("kaiming_normal_", "kaiming_uniform_", "xavier_uniform_", "xavier_normal_",
+                 "normal_", "uniform_", "trunc_normal_"):  # fmt: skip
+        monkeypatch.setattr(torch.nn.init, name, quickly)
+    torch.manual_seed(0)
+
+
+#: Networks of more than 80 million weights: seconds and gigabytes each.
+LARGE = {
+    "convnext_base", "convnext_large", "efficientnet_v2_l", "regnet_x_32gf", "regnet_y_128gf",
+    "regnet_y_32gf", "resnext101_32x8d", "resnext101_64x4d", "swin_b", "swin_v2_b", "vgg11",
+    "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn", "vit_b_16",
+    "vit_b_32", "vit_h_14", "vit_l_16", "vit_l_32", "wide_resnet101_2",
+}  # fmt: skip
+NO_HEAD = {"squeezenet1_0", "squeezenet1_1"}
+
+
+@pytest.mark.usefixtures("quick_start")
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in LARGE else ())
+        for name in NAMES
+        if name not in NO_HEAD
+    ],
+)
+def test_every_architecture_gets_new_classes(tmp_path, attributes, compatibility, name):
+    model = build(name, SEEN)
+    heads = [part for part in model.modules() if isinstance(part, torch.nn.Linear)]
+    quickly(heads[-1].weight)  # zeros in a new ViT
+    # MNASNet loads only with the versions of its modules, which .pt alone has room for.
+    suffix = "pt" if name.startswith("mnasnet") else "safetensors"
+    path, out = tmp_path / f"model.{suffix}", tmp_path / f"new.{suffix}"
+    save(model, path)
+    checkpoint = open_checkpoint(path)
+    head = find_head(checkpoint)
+    classes = align(head.rows, read_descriptors(attributes))
+    injector = fit(checkpoint, head, classes, Ridge())
+    size = 224 if name.startswith(("vit", "maxvit")) else 96
+    before, after = answers(model, head.key, size)
+    del model
+    expand(checkpoint, injector, calibration="none").write(out)
+    wider = build(name, SEEN + UNSEEN)
+    wider.load_state_dict(load(out), strict=True)
+    features, logits = answers(wider, head.key, size)
+    weight = torch.from_numpy(injector.predict(classes.unseen))
+    new = features @ weight[:, : features.shape[1]].T
+    if head.bias is not None:
+        new += weight[:, -1]
+    scale = float(logits.std())
+    assert torch.equal(features, before)
+    assert 0 < scale < float("inf")
+    torch.testing.assert_close(logits[:, :SEEN], after, rtol=1e-4, atol=1e-4 * scale)
+    torch.testing.assert_close(logits[:, SEEN:], new, rtol=1e-4, atol=1e-4 * scale)
+    compatibility.add("torchvision", name, suffix, found=head.key, loads=True, agrees=True)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +224,7 @@ def test_a_new_checkpoint_loads_strictly_and_answers(tmp_path, attributes, name,
     model = build(name, SEEN)
     settle(model)
     path, out = tmp_path / f"model{suffix}", tmp_path / f"new{to}"
-    (save_file if suffix == ".safetensors" else torch.save)(model.state_dict(), path)
+    save(model, path)
     checkpoint = open_checkpoint(path)
     head = find_head(checkpoint)
     classes = align(head.rows, read_descriptors(attributes))
@@ -150,8 +232,7 @@ def test_a_new_checkpoint_loads_strictly_and_answers(tmp_path, attributes, name,
     expand(checkpoint, injector, calibration="none").write(out)
 
     wider = build(name, SEEN + UNSEEN)
-    state = load_file(out) if to == ".safetensors" else torch.load(out, weights_only=True)
-    wider.load_state_dict(state, strict=True)
+    wider.load_state_dict(load(out), strict=True)
     features, logits = answers(wider, head.key)
     same, before = answers(model, head.key)
     rows = torch.from_numpy(injector.predict(classes.unseen))
@@ -162,6 +243,6 @@ def test_a_new_checkpoint_loads_strictly_and_answers(tmp_path, attributes, name,
     assert logits.std() > 0.01
 
     back = remove(open_checkpoint(out)).write(tmp_path / f"back{suffix}")[-1]
-    state = load_file(back) if suffix == ".safetensors" else torch.load(back, weights_only=True)
+    state = load(back)
     assert set(state) == set(model.state_dict())
     assert all(torch.equal(state[key], tensor) for key, tensor in model.state_dict().items())

@@ -12,11 +12,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layout:
-    """The marker tensors of an architecture family and the key of its head."""
+    """The marker tensors of an architecture family and the key of its head.
+
+    Attributes:
+        family: its name, for people.
+        head: state-dict key of the head.
+        markers: tensors that all its members have.
+        auxiliary: keys of further heads that take part in training alone.
+
+    """
 
     family: str
     head: str
     markers: tuple[str, ...]
+    auxiliary: tuple[str, ...] = ()
 
 
 LAYOUTS = (
@@ -41,15 +50,33 @@ LAYOUTS = (
     Layout("MNASNet", "classifier.1", ("layers.0.weight", "layers.8.0.layers.0.weight")),
     Layout("RegNet", "fc", ("stem.0.weight", "trunk_output.block1.block1-0.f.a.0.weight")),
     Layout("ShuffleNetV2", "fc", ("conv1.0.weight", "stage2.0.branch1.0.weight")),
-    Layout("GoogLeNet", "fc", ("conv1.conv.weight", "inception3a.branch1.conv.weight")),
-    Layout("Inception v3", "fc", ("Conv2d_1a_3x3.conv.weight", "Mixed_5b.branch1x1.conv.weight")),
+    Layout(
+        "GoogLeNet",
+        "fc",
+        ("conv1.conv.weight", "inception3a.branch1.conv.weight"),
+        ("aux1.fc2", "aux2.fc2"),
+    ),
+    Layout(
+        "Inception v3",
+        "fc",
+        ("Conv2d_1a_3x3.conv.weight", "Mixed_5b.branch1x1.conv.weight"),
+        ("AuxLogits.fc",),
+    ),
     Layout("SqueezeNet", "classifier.1", ("features.0.weight", "features.3.squeeze.weight")),
 )
 
 #: Names under which other architectures (timm, Hugging Face, own code) commonly keep the head.
 COMMON_HEADS = (
     "fc", "classifier", "head", "head.fc", "heads.head", "heads", "_fc", "last_linear", "logits",
-    "output", "linear", "classifier.fc", "head.l", "head.linear",
+    "output", "linear", "classifier.fc", "head.l", "head.linear", "head.fc.fc2", "classif",
+    "classifier.1", "classifier.linear", "cls_classifier", "score",
+)  # fmt: skip
+
+#: Pairs of heads of distilled models, each on a token of its own; the answer is their mean.
+TWINS = (
+    ("head", "head_dist"), ("head.l", "head_dist.l"), ("head", "dist_head"),
+    ("cls_classifier", "distillation_classifier"), ("classifier", "distillation_classifier"),
+    ("classifier.linear", "classifier_distill.linear"),
 )  # fmt: skip
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO, ClassVar, Self
 
 from icis_cli.arrays import ITEM_SIZE, FloatArray, decode
 from icis_cli.errors import CheckpointError
@@ -65,12 +65,16 @@ class Labels:
 
     Attributes:
         class_names: names of the head's rows in order, or None.
-        arch: name of the torchvision architecture, or None.
+        arch: name of the architecture, e.g. ``"resnet50"`` or ``"timm/vit_tiny_patch16_224"``, or
+            None.
+        heads: keys of the final linear layers, whose answers are averaged where there are
+            several; empty where the checkpoint does not tell. Taken only as far as it is true.
 
     """
 
     class_names: tuple[str, ...] | None = None
     arch: str | None = None
+    heads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,14 @@ class Checkpoint(ABC):
                 raise CheckpointError(
                     path, f"{how} while it was read", "wait until it is complete, then run it again"
                 )
+
+    def without(self, modules: Collection[str]) -> Self:
+        """Return this checkpoint as if it had no tensor of some modules; copies leave them out."""
+        parts = tuple(f"{module}." for module in modules)
+        if not parts:
+            return self
+        kept = {key: info for key, info in self.tensors.items() if not key.startswith(parts)}
+        return replace(self, tensors=kept)
 
     def blocks(self, key: str) -> Iterable[Buffer]:
         """Return the bytes of one tensor in parts, which need not all be in memory at once."""

@@ -1,9 +1,13 @@
 """The head: the final linear layer of a classifier, and how it is found in a checkpoint.
 
-A head is ``<key>.weight`` (K, D) with or without ``<key>.bias`` (K,). It is taken, in this order,
-from the user (``--head``), from the architecture's layout, or by being the only linear layer, or
-the only one under a name that heads commonly have. Anything else is an error that lists the
-candidates: a wrong guess would rewrite the wrong layer.
+A head is ``<key>.weight`` (K, D) with or without ``<key>.bias`` (K,); a 1x1 convolution
+(K, D, 1, 1) is one, too. It is taken, in this order, from the user (``--head``), from what the
+checkpoint says, from the architecture's layout, or by being the only linear layer, the only one
+under a name that heads commonly have, or the only one with as many rows as there are class names.
+Anything else is an error that lists the candidates: a wrong guess would rewrite the wrong layer.
+
+Distilled models have two heads, whose answers are averaged: twins. Together they are one head on
+both inputs side by side.
 """
 
 from __future__ import annotations
@@ -14,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from icis_cli.arrays import HEAD_DTYPES, FloatArray
-from icis_cli.checkpoint.architectures import COMMON_HEADS, layout_of
-from icis_cli.checkpoint.base import Checkpoint
+from icis_cli.checkpoint.architectures import COMMON_HEADS, TWINS, layout_of
+from icis_cli.checkpoint.base import Checkpoint, TensorInfo
 from icis_cli.errors import HeadError
 
 #: What wrappers put before the keys of a state dict.
@@ -31,10 +35,12 @@ class Head:
 
     Attributes:
         key: state-dict key without ``.weight``, e.g. ``"classifier.6"``.
-        weight: (K, D) float32.
-        bias: (K,) float32, or None.
+        weight: (K, D) float32. With twins the weights of all of them side by side, divided by
+            their number, so that ``weight @ features + bias`` is the mean of their answers.
+        bias: (K,) float32, or None; with twins the mean of theirs.
         dtype: stored dtype, safetensors code.
         found: how it was found, for people.
+        twins: keys of further layers whose answers are averaged with this one's.
 
     """
 
@@ -43,6 +49,12 @@ class Head:
     bias: FloatArray | None
     dtype: str
     found: str
+    twins: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The keys of all layers that it consists of, in the order of their columns."""
+        return (self.key, *self.twins)
 
     @property
     def rows(self) -> FloatArray:
@@ -65,11 +77,14 @@ def find_head(checkpoint: Checkpoint, key: str | None = None) -> Head:
     """
     if key is not None:
         return _read(checkpoint, _explicit(checkpoint, key), "as given by --head")
-    stripped = {strip_prefixes(name): name for name in checkpoint.tensors}
+    told = [name for name in checkpoint.labels.heads if _is_linear(checkpoint, name)]
+    if told:
+        return _read(checkpoint, told[0], "as the checkpoint says")
+    stripped = _stripped(checkpoint)
     layout = layout_of(stripped)
     if layout is not None:
-        weight = stripped[f"{layout.head}.weight"]
-        if len(checkpoint.tensors[weight].shape) != 2:
+        weight = _only(checkpoint, stripped[f"{layout.head}.weight"])
+        if not _is_matrix(checkpoint.tensors[weight]) or layout.family == "SqueezeNet":
             raise HeadError(
                 f"{checkpoint.path}: the head of {layout.family}, {layout.head!r}, is a "
                 "convolution followed by ReLU, expected a linear layer",
@@ -79,9 +94,18 @@ def find_head(checkpoint: Checkpoint, key: str | None = None) -> Head:
     layers = candidates(checkpoint)
     if len(layers) == 1:
         return _read(checkpoint, layers[0], "the only linear layer")
-    common = [layer for layer in layers if strip_prefixes(layer) in COMMON_HEADS]
+    common = [
+        key.removesuffix(".weight")
+        for name in COMMON_HEADS
+        for key in stripped.get(f"{name}.weight", ())
+        if _is_linear(checkpoint, key.removesuffix(".weight"))
+    ]
     if len(common) == 1:
         return _read(checkpoint, common[0], "by its name")
+    names = len(checkpoint.labels.class_names or ())
+    fitting = [key for key in layers if checkpoint.tensors[f"{key}.weight"].shape[0] == names]
+    if len(fitting) == 1:
+        return _read(checkpoint, fitting[0], "the only one with a row for each class name")
     if not layers:
         raise HeadError(
             f"{checkpoint.path}: expected a linear layer (a 2-D tensor named *.weight), found none",
@@ -92,6 +116,19 @@ def find_head(checkpoint: Checkpoint, key: str | None = None) -> Head:
         f"{checkpoint.path}: {len(layers)} linear layers could be the head: {listed}",
         f"name it, e.g. --head {layers[-1]}",
     )
+
+
+def auxiliary_heads(checkpoint: Checkpoint, head: Head) -> tuple[str, ...]:
+    """Return the keys of further heads that take part in training alone, as far as it has them.
+
+    GoogLeNet and Inception v3 have such; what the network answers does not depend on them.
+    """
+    layout = layout_of(_stripped(checkpoint))
+    if layout is None or strip_prefixes(head.key) != layout.head:
+        return ()
+    prefix = head.key.removesuffix(layout.head)
+    found = (prefix + name for name in layout.auxiliary)
+    return tuple(key for key in found if _is_linear(checkpoint, key))
 
 
 def strip_prefixes(name: str) -> str:
@@ -110,6 +147,50 @@ def candidates(checkpoint: Checkpoint) -> list[str]:
         for name, info in checkpoint.tensors.items()
         if name.endswith(".weight") and len(info.shape) == 2 and info.dtype in HEAD_DTYPES
     ]
+
+
+def _stripped(checkpoint: Checkpoint) -> dict[str, list[str]]:
+    """Return the bare name of each tensor with the keys that it has in the file: mostly one."""
+    found: dict[str, list[str]] = {}
+    for name in checkpoint.tensors:
+        found.setdefault(strip_prefixes(name), []).append(name)
+    return found
+
+
+def _only(checkpoint: Checkpoint, keys: list[str]) -> str:
+    if len(keys) > 1:
+        layers = [key.removesuffix(".weight") for key in keys]
+        raise HeadError(
+            f"{checkpoint.path}: it holds several models: the head could be "
+            f"{', '.join(map(repr, layers[:4]))}",
+            f"name it, e.g. --head {layers[0]}, and give a file with one model where possible",
+        )
+    return keys[0]
+
+
+def _is_matrix(info: TensorInfo) -> bool:
+    """Tell whether a tensor is (K, D), or (K, D, 1, 1) as in convolutions over one pixel."""
+    return len(info.shape) == 2 or (len(info.shape) == 4 and info.shape[2:] == (1, 1))
+
+
+def _is_linear(checkpoint: Checkpoint, key: str) -> bool:
+    info = checkpoint.tensors.get(f"{key}.weight")
+    return info is not None and _is_matrix(info) and info.dtype in HEAD_DTYPES
+
+
+def _twins(checkpoint: Checkpoint, key: str) -> tuple[str, ...]:
+    """Return the keys of the layers whose answers are averaged with those of ``key``."""
+    bare = strip_prefixes(key)
+    prefix = key.removesuffix(bare)
+    told = checkpoint.labels.heads
+    others = told[1:] if told and told[0] == key else ()
+    known = (prefix + twin for first, twin in TWINS if first == bare)
+    rows = checkpoint.tensors[f"{key}.weight"].shape[0]
+    return tuple(
+        other
+        for other in (others or known)
+        if _is_linear(checkpoint, other) and checkpoint.tensors[f"{other}.weight"].shape[0] == rows
+    )
 
 
 def _explicit(checkpoint: Checkpoint, key: str) -> str:
@@ -132,9 +213,33 @@ def _explicit(checkpoint: Checkpoint, key: str) -> str:
 
 
 def _read(checkpoint: Checkpoint, key: str, found: str) -> Head:
+    twins = _twins(checkpoint, key)
+    layers = [_values(checkpoint, layer) for layer in (key, *twins)]
+    dtype = checkpoint.tensors[f"{key}.weight"].dtype
+    if not twins:
+        return Head(key, *layers[0], dtype, found)
+    biases = [bias for _, bias in layers if bias is not None]
+    if len(biases) not in (0, len(layers)):
+        raise HeadError(
+            f"{checkpoint.path}: of the heads {key!r} and {', '.join(map(repr, twins))}, whose "
+            "answers are averaged, some have a bias and some have none"
+        )
+    share = np.float32(1 / len(layers))
+    return Head(
+        key,
+        np.concatenate([weight for weight, _ in layers], axis=1) * share,
+        sum(biases[1:], start=biases[0]) * share if biases else None,
+        dtype,
+        f"{found}; answers are its mean with {', '.join(twins)}",
+        twins,
+    )
+
+
+def _values(checkpoint: Checkpoint, key: str) -> tuple[FloatArray, FloatArray | None]:
+    """Read weight (K, D) and bias (K,) of one layer, if they are fine."""
     where = f"{checkpoint.path}: head {key!r}"
     info = checkpoint.tensors[f"{key}.weight"]
-    if len(info.shape) != 2 or info.dtype not in HEAD_DTYPES:
+    if not _is_matrix(info) or info.dtype not in HEAD_DTYPES:
         raise HeadError(
             f"{where} has a weight of shape {info.shape} and dtype {info.dtype}, expected a float "
             "matrix (K, D)",
@@ -149,11 +254,11 @@ def _read(checkpoint: Checkpoint, key: str, found: str) -> Head:
         raise HeadError(f"{where} has a bias of dtype {bias_info.dtype}, expected a float")
     if 0 in info.shape:
         raise HeadError(f"{where} has shape {info.shape}: there is nothing in it")
-    weight = checkpoint.array(f"{key}.weight")
+    weight = checkpoint.array(f"{key}.weight").reshape(info.shape[:2])
     bias = None if bias_info is None else checkpoint.array(f"{key}.bias")
     for values in (weight,) if bias is None else (weight, bias):
         if not np.isfinite(values).all():
             raise HeadError(f"{where} holds NaN or infinite values", "the checkpoint is damaged")
         if np.abs(values).max() > _LARGEST:
             raise HeadError(f"{where} holds values above {_LARGEST:g}", "the checkpoint is damaged")
-    return Head(key, weight, bias, info.dtype, found)
+    return weight, bias

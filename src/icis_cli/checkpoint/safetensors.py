@@ -93,7 +93,7 @@ class SafetensorsCheckpoint(Checkpoint):
     def write_copy(self, stream: IO[bytes], edits: Mapping[str, Edit], extras: Extras) -> None:
         infos = _with_edits(self, edits)
         # The header keeps the order of the file's header, the data that of the file's data.
-        order = sorted(self.spans, key=lambda key: self.spans[key])
+        order = sorted(self.tensors, key=lambda key: self.spans[key])
         with _header_around(stream, infos, order, extras), self.path.open("rb") as source:
             for key, first, end in _runs(order, self.spans, edits):
                 if key is None:

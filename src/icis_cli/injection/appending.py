@@ -59,43 +59,82 @@ def finite(rows: FloatArray, classes: NewClasses, where: slice | IntArray = _ALL
 
 
 def appended(checkpoint: Checkpoint, head: Head, tuned: Tuned) -> dict[str, Edit]:
-    """Make the edits that append tuned rows to weight and bias.
+    """Make the edits that append tuned rows to weight and bias of every layer of a head.
 
     Raises:
         TrainingError: a value does not fit the head's dtype; of very many rows, when it is
             written.
 
     """
-    width = head.weight.shape[1]
-    weight, bias = f"{head.key}.weight", f"{head.key}.bias"
-    edits = {weight: _edit(checkpoint, weight, tuned.rows, slice(0, width))}
-    if tuned.biases is not None:
-        edits[bias] = _edit(checkpoint, bias, tuned.biases[:, None], slice(0, 1))
+    edits: dict[str, Edit] = {}
+    first = 0
+    for layer in head.layers:
+        weight, bias = f"{layer}.weight", f"{layer}.bias"
+        end = first + checkpoint.tensors[weight].shape[1]
+        part = _Appended(checkpoint, weight, tuned.rows, slice(first, end), len(head.layers))
+        edits[weight] = part.edit()
+        if tuned.biases is not None:
+            edits[bias] = _Appended(checkpoint, bias, tuned.biases[:, None], slice(0, 1)).edit()
+        first = end
     return edits
 
 
-def _edit(checkpoint: Checkpoint, key: str, rows: Matrix, columns: slice) -> Edit:
-    info = checkpoint.tensors[key]
-    appended = _Appended(checkpoint, key, rows, columns)
-    shape = (info.shape[0] + len(rows), *info.shape[1:])
-    lazy = isinstance(rows, LazyMatrix)
-    return Edit(TensorInfo(info.dtype, shape), appended if lazy else tuple(appended))
+def widened(checkpoint: Checkpoint, keys: tuple[str, ...], count: int) -> dict[str, Edit]:
+    """Make the edits that append ``count`` neutral rows, the mean of the old ones, to layers."""
+    edits: dict[str, Edit] = {}
+    for key in keys:
+        for name in (f"{key}.weight", f"{key}.bias"):
+            if name in checkpoint.tensors:
+                values = checkpoint.array(name).reshape(checkpoint.tensors[name].shape[0], -1)
+                rows = np.repeat(values.mean(axis=0, keepdims=True), count, axis=0)
+                edits[name] = _Appended(checkpoint, name, rows, _ALL).edit()
+    return edits
+
+
+def shortened(checkpoint: Checkpoint, keys: tuple[str, ...], count: int) -> dict[str, Edit]:
+    """Make the edits that leave the first ``count`` rows of layers, byte for byte."""
+    edits: dict[str, Edit] = {}
+    for key in keys:
+        for name in (f"{key}.weight", f"{key}.bias"):
+            if name in checkpoint.tensors:
+                info = checkpoint.tensors[name]
+                data = memoryview(checkpoint.raw(name)).cast("B")
+                kept = data[: len(data) // info.shape[0] * count]
+                edits[name] = Edit(TensorInfo(info.dtype, (count, *info.shape[1:])), (kept,))
+    return edits
 
 
 @dataclass(frozen=True)
 class _Appended:
-    """The bytes of a tensor and of new rows after it; made anew each time they are asked for."""
+    """The bytes of a tensor and of new rows after it; made anew each time they are asked for.
+
+    Attributes:
+        checkpoint: where the tensor is.
+        key: of the tensor.
+        rows: (U, P) new rows.
+        columns: which of their columns are the tensor's.
+        scale: what these are multiplied by: the number of layers that a head is the mean of.
+
+    """
 
     checkpoint: Checkpoint
     key: str
     rows: Matrix
     columns: slice
+    scale: int = 1
+
+    def edit(self) -> Edit:
+        """Return what takes the place of the tensor."""
+        info = self.checkpoint.tensors[self.key]
+        shape = (info.shape[0] + len(self.rows), *info.shape[1:])
+        lazy = isinstance(self.rows, LazyMatrix)
+        return Edit(TensorInfo(info.dtype, shape), self if lazy else tuple(self))
 
     def __iter__(self) -> Iterator[Buffer]:
         dtype = self.checkpoint.tensors[self.key].dtype
         yield self.checkpoint.raw(self.key)
         for _, block in blocks(self.rows):
             try:
-                yield encode(block[:, self.columns], dtype)
+                yield encode(block[:, self.columns] * np.float32(self.scale), dtype)
             except OverflowError as error:
                 raise TrainingError(f"{self.checkpoint.path}: {self.key}: {error}") from None

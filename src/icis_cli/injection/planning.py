@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from icis_cli.arrays import FloatArray, IntArray
-from icis_cli.checkpoint.base import Checkpoint, Edit, TensorInfo
-from icis_cli.checkpoint.head import Head, find_head
+from icis_cli.checkpoint.base import Checkpoint, Edit
+from icis_cli.checkpoint.head import Head, auxiliary_heads, find_head
 from icis_cli.descriptors.base import Descriptors
 from icis_cli.descriptors.names import simplified
 from icis_cli.errors import CheckpointError, HeadError, InjectorError
-from icis_cli.injection.appending import appended, finite, predicted_rows
+from icis_cli.injection.appending import appended, finite, predicted_rows, shortened, widened
 from icis_cli.injection.calibration import Calibration
 from icis_cli.injection.expansion import Expansion
 from icis_cli.injection.injector import Injector, head_digest
@@ -23,6 +24,9 @@ from icis_cli.lazy import LazyMatrix, Matrix, looked_up
 from icis_cli.methods.base import SeenPairs
 from icis_cli.validation.certainty import Certainty
 
+#: What becomes of heads that take part in training alone.
+Auxiliary = Literal["widen", "drop"]
+
 
 def expand(
     checkpoint: Checkpoint,
@@ -32,6 +36,7 @@ def expand(
     unseen: tuple[str, ...] | None = None,
     calibration: Wanted = "auto",
     accuracy: float | None = None,
+    auxiliary: Auxiliary = "widen",
 ) -> Expansion:
     """Plan a checkpoint with rows for new classes.
 
@@ -44,6 +49,9 @@ def expand(
             weights and held-out classes; a number is added to the new rows' biases as it is, in
             logits; ``"none"`` leaves the rows as predicted.
         accuracy: of the classifier on its own classes, 0..1, where it is known; for ``"auto"``.
+        auxiliary: what becomes of heads that take part in training alone (GoogLeNet, Inception
+            v3): neutral rows for the new classes, so that the checkpoint loads as before, or
+            they are left out.
 
     Raises:
         InjectorError: it belongs to another head.
@@ -121,16 +129,23 @@ def expand(
             (),
         )
     names = (*record.class_names, *classes.names)
+    sides = _sides(checkpoint, head, auxiliary)
     return Expansion(
-        checkpoint,
+        checkpoint.without(sides.dropped),
         head,
-        appended(checkpoint, head, tuned),
-        replace(record, class_names=names, rounds=(*record.rounds, this_round)),
+        appended(checkpoint, head, tuned) | widened(checkpoint, sides.widened, len(rows)),
+        replace(
+            record,
+            class_names=names,
+            rounds=(*record.rounds, this_round),
+            auxiliary=sides.widened,
+            dropped=record.dropped + sides.dropped,
+        ),
         names,
         rows,
         used,
         tuned.certainty,
-        (*classes.notes, *tuned.notes),
+        (*classes.notes, *tuned.notes, *sides.notes),
         (*classes.warnings, *used.warnings, *(() if applied else _without_bias(head, used))),
     )
 
@@ -154,24 +169,59 @@ def remove(checkpoint: Checkpoint) -> Expansion:
     misfit = record.misfit(len(head.weight))
     if misfit is not None:
         raise CheckpointError(checkpoint.path, misfit)
-    edits = {}
-    for key in _head_tensors(head):
-        info = checkpoint.tensors[key]
-        data = memoryview(checkpoint.raw(key)).cast("B")
-        kept = len(data) // info.shape[0] * record.seen
-        edits[key] = Edit(TensorInfo(info.dtype, (record.seen, *info.shape[1:])), (data[:kept],))
+    gone = ", ".join(record.dropped)
     return Expansion(
         checkpoint,
         head,
-        edits,
+        _without_rows(checkpoint, head, record),
         None,
         record.class_names[: record.seen],
         np.empty((0, head.rows.shape[1]), dtype=np.float32),
+        notes=(f"{gone} were left out by the injection and cannot be given back",) if gone else (),
     )
 
 
-def _head_tensors(head: Head) -> tuple[str, ...]:
-    return (f"{head.key}.weight",) + (() if head.bias is None else (f"{head.key}.bias",))
+def _without_rows(checkpoint: Checkpoint, head: Head, record: Record) -> dict[str, Edit]:
+    """Make the edits that take all injected rows off; layers that are not as recorded stay."""
+    total = len(record.class_names)
+    sides = tuple(key for key in record.auxiliary if _rows_of(checkpoint, key) == total)
+    return shortened(checkpoint, (*head.layers, *sides), record.seen)
+
+
+def _rows_of(checkpoint: Checkpoint, key: str) -> int:
+    info = checkpoint.tensors.get(f"{key}.weight")
+    return info.shape[0] if info is not None and info.shape else 0
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """What becomes of heads that take part in training alone: their keys, and words about it."""
+
+    widened: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def _sides(checkpoint: Checkpoint, head: Head, wanted: Auxiliary) -> _Sides:
+    found = auxiliary_heads(checkpoint, head)
+    listed = ", ".join(found)
+    if not found:
+        return _Sides()
+    if wanted == "drop":
+        note = f"{listed}, used in training alone, are left out: build the network without them"
+        modules = tuple(key.rpartition(".")[0] for key in found)
+        return _Sides(dropped=modules, notes=(f"{note} (aux_logits=False)",))
+    fitting = tuple(key for key in found if _rows_of(checkpoint, key) == len(head.weight))
+    others = ", ".join(key for key in found if key not in fitting)
+    notes = []
+    if fitting:
+        notes.append(
+            f"{', '.join(fitting)}, used in training alone, get neutral rows for the new classes, "
+            "so that the checkpoint loads as before (--auxiliary drop leaves them out)"
+        )
+    if others:
+        notes.append(f"{others}, used in training alone, have rows of other classes and stay")
+    return _Sides(fitting, notes=tuple(notes))
 
 
 def _check_belongs(

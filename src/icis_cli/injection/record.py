@@ -71,6 +71,8 @@ class Record:
         seen_descriptors: name and sha256 of each file that these rows are of.
         original_sha256: of the checkpoint before the first injection.
         rounds: the injections in order.
+        auxiliary: keys of heads that take part in training alone, which got neutral rows.
+        dropped: modules with such heads that were left out, e.g. ``"aux1"``.
 
     """
 
@@ -81,6 +83,8 @@ class Record:
     seen_descriptors: tuple[tuple[str, str], ...]
     original_sha256: str
     rounds: tuple[Round, ...]
+    auxiliary: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     @property
     def descriptor_rows(self) -> tuple[int, ...] | None:
@@ -148,6 +152,8 @@ class Record:
                 seen_descriptors=tuple((n, digest) for n, digest in content["seen_descriptors"]),
                 original_sha256=str(content["original_sha256"]),
                 rounds=rounds,
+                auxiliary=tuple(str(key) for key in content.get("auxiliary", ())),
+                dropped=tuple(str(key) for key in content.get("dropped", ())),
             )
             fits = record.seen + sum(part.classes for part in rounds) == len(record.class_names)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
