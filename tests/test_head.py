@@ -121,7 +121,7 @@ def test_a_float64_head_beyond_float32(tmp_path):
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"fc__weight": torch.ones(3, 2, 1, 1)}, r"shape \(3, 2, 1, 1\) and dtype F32, expected"),
+        ({"fc__weight": torch.ones(3, 2, 3, 1)}, r"shape \(3, 2, 3, 1\) and dtype F32, expected"),
         ({"fc__weight": torch.ones(3, 2, dtype=torch.int8)}, "dtype I8, expected a float matrix"),
         ({"fc__weight": torch.ones(3, 2), "fc__bias": torch.ones(2)}, r"3 rows but a bias of shap"),
         ({"fc__weight": torch.ones(3, 2), "fc__bias": torch.ones(3, dtype=torch.int8)}, "dtype I8"),

@@ -62,6 +62,7 @@ LAYOUTS = (
         ("Conv2d_1a_3x3.conv.weight", "Mixed_5b.branch1x1.conv.weight"),
         ("AuxLogits.fc",),
     ),
+    Layout("CrossViT", "head.0", ("patch_embed.0.proj.weight", "patch_embed.1.proj.weight")),
     Layout("SqueezeNet", "classifier.1", ("features.0.weight", "features.3.squeeze.weight")),
 )
 
@@ -69,15 +70,19 @@ LAYOUTS = (
 COMMON_HEADS = (
     "fc", "classifier", "head", "head.fc", "heads.head", "heads", "_fc", "last_linear", "logits",
     "output", "linear", "classifier.fc", "head.l", "head.linear", "head.fc.fc2", "classif",
-    "classifier.1", "classifier.linear", "cls_classifier", "score",
+    "classifier.1", "classifier.linear", "cls_classifier", "score", "head.head.l",
 )  # fmt: skip
 
-#: Pairs of heads of distilled models, each on a token of its own; the answer is their mean.
+#: Pairs of heads, each on a token or branch of its own; the answer is their mean.
 TWINS = (
     ("head", "head_dist"), ("head.l", "head_dist.l"), ("head", "dist_head"),
+    ("head.linear", "head_dist.linear"), ("head.head.l", "head.head_dist.l"),
     ("cls_classifier", "distillation_classifier"), ("classifier", "distillation_classifier"),
-    ("classifier.linear", "classifier_distill.linear"),
+    ("classifier.linear", "classifier_distill.linear"), ("head.0", "head.1"),
 )  # fmt: skip
+
+#: Pairs of heads whose answers are put together in another way (VOLO: by a maximum over places).
+NO_TWINS = (("head", "aux_head"),)
 
 
 def layout_of(keys: Collection[str]) -> Layout | None:

@@ -13,12 +13,13 @@ both inputs side by side.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from icis_cli.arrays import HEAD_DTYPES, FloatArray
-from icis_cli.checkpoint.architectures import COMMON_HEADS, TWINS, layout_of
+from icis_cli.checkpoint.architectures import COMMON_HEADS, NO_TWINS, TWINS, layout_of
 from icis_cli.checkpoint.base import Checkpoint, TensorInfo
 from icis_cli.errors import HeadError
 
@@ -179,18 +180,35 @@ def _is_linear(checkpoint: Checkpoint, key: str) -> bool:
 
 
 def _twins(checkpoint: Checkpoint, key: str) -> tuple[str, ...]:
-    """Return the keys of the layers whose answers are averaged with those of ``key``."""
+    """Return the keys of the layers whose answers are averaged with those of ``key``.
+
+    Raises:
+        HeadError: there are such, but what the network makes of them is not known.
+
+    """
     bare = strip_prefixes(key)
     prefix = key.removesuffix(bare)
-    told = checkpoint.labels.heads
-    others = told[1:] if told and told[0] == key else ()
-    known = (prefix + twin for first, twin in TWINS if first == bare)
+    told = checkpoint.labels.heads[1:] if checkpoint.labels.heads[:1] == (key,) else ()
     rows = checkpoint.tensors[f"{key}.weight"].shape[0]
-    return tuple(
-        other
-        for other in (others or known)
-        if _is_linear(checkpoint, other) and checkpoint.tensors[f"{other}.weight"].shape[0] == rows
-    )
+
+    def beside(pairs: Iterable[tuple[str, str]]) -> list[str]:
+        found = [prefix + twin for first, twin in pairs if first == bare]
+        return [
+            twin
+            for twin in found
+            if _is_linear(checkpoint, twin)
+            and checkpoint.tensors[f"{twin}.weight"].shape[0] == rows
+        ]
+
+    twins = beside(TWINS)
+    others = beside(NO_TWINS) + [name for name in told if name not in twins]
+    if others:
+        raise HeadError(
+            f"{checkpoint.path}: the answers of the network come from {key!r} and {others[0]!r} "
+            "together, in a way that is not known to be their mean",
+            "rows for new classes cannot be added to it",
+        )
+    return tuple(twins)
 
 
 def _explicit(checkpoint: Checkpoint, key: str) -> str:

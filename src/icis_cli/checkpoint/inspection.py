@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from icis_cli.arrays import FloatArray
 from icis_cli.checkpoint.base import Checkpoint
-from icis_cli.checkpoint.head import Head, candidates, find_head
+from icis_cli.checkpoint.head import Head, auxiliary_heads, candidates, find_head
 from icis_cli.checkpoint.registry import open_checkpoint
 from icis_cli.errors import CheckpointError, HeadError, printable
 from icis_cli.injection.record import Record, find_record
@@ -61,12 +61,17 @@ class FoundHead:
         layer: which one it is.
         found: how it was found, for people.
         norms: of its rows.
+        twins: keys of further layers whose answers are averaged with its own; ``layer.width``
+            counts the inputs of all of them.
+        auxiliary: keys of heads that take part in training alone.
 
     """
 
     layer: Layer
     found: str
     norms: Norms
+    twins: tuple[str, ...] = ()
+    auxiliary: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -235,6 +240,8 @@ def _head_json(head: FoundHead | MissingHead) -> dict[str, Any]:
             "dtype": layer.dtype,
             "found": head.found,
             "norms": asdict(head.norms),
+            "twins": list(head.twins),
+            "auxiliary": list(head.auxiliary),
         },
         "why_no_head": None,
     }
@@ -248,12 +255,14 @@ def _find(checkpoint: Checkpoint, key: str | None) -> FoundHead | MissingHead:
             raise
         where = f"{printable(checkpoint.path)}: "
         return MissingHead(error.message.removeprefix(where), error.hint)
-    return FoundHead(_layer(checkpoint, head.key), head.found, _norms(head))
+    layer = replace(_layer(checkpoint, head.key), width=head.weight.shape[1])
+    sides = auxiliary_heads(checkpoint, head)
+    return FoundHead(layer, head.found, _norms(head), head.twins, sides)
 
 
 def _layer(checkpoint: Checkpoint, key: str) -> Layer:
     info = checkpoint.tensors[f"{key}.weight"]
-    rows, width = info.shape
+    rows, width = info.shape[:2]
     return Layer(key, rows, width, info.dtype, f"{key}.bias" in checkpoint.tensors)
 
 

@@ -65,6 +65,8 @@ def _file_and_head(inspection: Inspection) -> Iterator[tuple[str, str]]:
         bias = "with bias" if layer.bias else "without bias"
         yield "head", f"{layer.key} [{head.found}]"
         yield "", f"K = {layer.rows} classes, D = {layer.width} inputs, {layer.dtype}, {bias}"
+        if head.auxiliary:
+            yield "", f"beside it, used in training alone: {', '.join(head.auxiliary)}"
         norms = head.norms
         span = f"{norms.smallest:.3g} to {norms.largest:.3g}"
         yield "row norms", f"{span}, median {norms.median:.3g}"
