@@ -29,6 +29,16 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in str(text))
 
 
+#: A message is not longer: names in files may be.
+_LONGEST = 3000
+
+
+def _short(text: str) -> str:
+    """Return a text without its middle, if it is too long for a message."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"
+
+
 def first_line(error: Exception) -> str:
     """Return the start of what another package's error says, or its kind where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0][:160]
@@ -46,8 +56,8 @@ class IcisError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        self.message = printable(message)
-        self.hint = printable(hint)
+        self.message = _short(printable(message))
+        self.hint = _short(printable(hint))
         super().__init__(self.message)
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import mmap
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO, Any, ClassVar
 
 from icis_cli.arrays import ITEM_SIZE
 from icis_cli.checkpoint.base import Buffer, Checkpoint, Edit, Extras, Labels, TensorInfo
@@ -185,7 +186,7 @@ def read_header(path: Path) -> tuple[dict[str, dict], int]:  # type: ignore[type
             pass
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length))
+            header = json.loads(stream.read(length), object_pairs_hook=_once_each)
     except (SafetensorError, ValueError, RecursionError) as error:
         raise CheckpointError(
             path,
@@ -193,6 +194,15 @@ def read_header(path: Path) -> tuple[dict[str, dict], int]:  # type: ignore[type
             "download or export the file again",
         ) from None
     return header, 8 + length
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a JSON object; readers do not agree which of two equal keys counts."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"its header has {twice[:200]!r} twice")
+    return found
 
 
 def header_bytes(

@@ -1,0 +1,1 @@
+"""Hostile files, and what a command does with each."""

@@ -1,0 +1,290 @@
+"""Hostile checkpoints: each function makes one file in a folder and returns its name."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import struct
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+Make = Callable[[Path], str]
+
+#: What code in a pickle would make if it ran.
+CANARY = "canary"
+
+
+class _Runs:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.folder / CANARY}",)
+
+
+def state() -> dict[str, torch.Tensor]:
+    """Return a small classifier."""
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "body.weight": torch.randn(4, 4, 3, 3, generator=generator),
+        "fc.weight": torch.randn(10, 8, generator=generator),
+        "fc.bias": torch.randn(10, generator=generator),
+    }
+
+
+def saved(value: Any, **options: Any) -> bytes:
+    """Return what torch.save writes."""
+    stream = io.BytesIO()
+    torch.save(value, stream, **options)
+    return stream.getvalue()
+
+
+def _written(name: str, content: Callable[[Path], bytes]) -> Make:
+    def make(folder: Path) -> str:
+        (folder / name).write_bytes(content(folder))
+        return name
+
+    return make
+
+
+def _header(header: Any, data: bytes = b"", *, length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def _tensor(first: int, end: int, shape: list[int], dtype: str = "F32") -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [first, end]}
+
+
+def _repacked(content: bytes, compression: int, extra: bytes = b"") -> bytes:
+    """Pack the parts of a zip again, its largest part with more bytes after it."""
+    stream = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as old,
+        zipfile.ZipFile(stream, "w", compression) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name) + (extra if "/data/" in name else b""))
+    return stream.getvalue()
+
+
+def _swapped(content: bytes, part: str, by: bytes) -> bytes:
+    """Replace one part of a zip."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(stream, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, by if name.endswith(part) else old.read(name))
+    return stream.getvalue()
+
+
+def _flipped(content: bytes, at: int) -> bytes:
+    damaged = bytearray(content)
+    damaged[at] ^= 0xFF
+    return bytes(damaged)
+
+
+PICKLES: dict[str, Make] = {
+    "code in a zip": _written("m.pt", lambda folder: saved({"fc.weight": _Runs(folder)})),
+    "code in a legacy file": _written(
+        "m.pth",
+        lambda folder: saved({"a": _Runs(folder)}, _use_new_zipfile_serialization=False),
+    ),
+    "code in a bare pickle": _written("m.ckpt", lambda folder: pickle.dumps(_Runs(folder))),
+    "code beside a good state dict": _written(
+        "m.tar", lambda folder: saved({"state_dict": state(), "callbacks": _Runs(folder)})
+    ),
+    "code in the pickle of a good zip": _written(
+        "m.pt", lambda folder: _swapped(saved(state()), "data.pkl", pickle.dumps(_Runs(folder)))
+    ),
+    "a whole module": _written("m.pt", lambda _: saved(torch.nn.Linear(8, 10))),
+    "a whole module, legacy": _written(
+        "m.pt",
+        lambda _: saved(torch.nn.Linear(8, 10), _use_new_zipfile_serialization=False),
+    ),
+    "a pickle of protocol 0": _written("m.pt", lambda folder: pickle.dumps(_Runs(folder), 0)),
+    "a recursive pickle": _written("m.pt", lambda _: b"\x80\x02" + b"(" * 200_000 + b"."),
+    "a pickle that claims 4 GB": _written("m.pt", lambda _: b"\x80\x02B\xff\xff\xff\xffabc"),
+    "a pickle with a memo of 4 billion": _written("m.pt", lambda _: b"\x80\x02Nr\xff\xff\xff\xff."),
+    "pickle bytes as safetensors": _written(
+        "m.safetensors", lambda folder: pickle.dumps(_Runs(folder))
+    ),
+}
+
+
+def _scripted(folder: Path) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, but people have such files
+        module = torch.jit.trace(torch.nn.Linear(8, 10), torch.zeros(1, 8))  # type: ignore[no-untyped-call]
+        torch.jit.save(module, folder / "m.pt")
+    return "m.pt"
+
+
+ARCHIVES: dict[str, Make] = {
+    "TorchScript": _scripted,
+    "a deflated zip": _written("m.pt", lambda _: _repacked(saved(state()), zipfile.ZIP_DEFLATED)),
+    "a zip bomb of 300 MB": _written(
+        "m.pt",
+        lambda _: _repacked(saved(state()), zipfile.ZIP_DEFLATED, bytes(100_000_000)),
+    ),
+    "a zip without a pickle": _written("m.pt", lambda _: _swapped(saved(state()), "pkl", b"")),
+    "a zip with another version": _written(
+        "m.pt", lambda _: _swapped(saved(state()), "/version", b"999999999999")
+    ),
+    "a zip with a part that is too short": _written(
+        "m.pt", lambda _: _swapped(saved(state()), "data/0", b"\0" * 8)
+    ),
+    "an empty zip": _written("m.pt", lambda _: b"PK\x05\x06" + bytes(18)),
+    "half a zip": _written("m.pt", lambda _: saved(state())[: len(saved(state())) // 2]),
+    "a zip cut at its end": _written("m.pt", lambda _: saved(state())[:-30]),
+    "half a legacy file": _written(
+        "m.pt",
+        lambda _: saved(state(), _use_new_zipfile_serialization=False)[:500],
+    ),
+    "a legacy file without its last bytes": _written(
+        "m.pt", lambda _: saved(state(), _use_new_zipfile_serialization=False)[:-4]
+    ),
+    "a flipped bit in the pickle": _written("m.pt", lambda _: _flipped(saved(state()), 80)),
+}
+
+SAFETENSORS: dict[str, Make] = {
+    "overlapping tensors": _written(
+        "m.safetensors",
+        lambda _: _header(
+            {"fc.weight": _tensor(0, 320, [10, 8]), "b": _tensor(160, 480, [10, 8])}, bytes(480)
+        ),
+    ),
+    "a tensor out of range": _written(
+        "m.safetensors", lambda _: _header({"fc.weight": _tensor(0, 320, [10, 8])}, bytes(100))
+    ),
+    "a tensor before the data": _written(
+        "m.safetensors", lambda _: _header({"fc.weight": _tensor(-320, 0, [10, 8])}, bytes(320))
+    ),
+    "a tensor given twice": _written(
+        "m.safetensors",
+        lambda _: _header(
+            b'{"fc.weight":{"dtype":"F32","shape":[10,8],"data_offsets":[0,320]},'
+            b'"fc.weight":{"dtype":"F32","shape":[10,8],"data_offsets":[0,320]}}',
+            bytes(320),
+        ),
+    ),
+    "a gap between tensors": _written(
+        "m.safetensors",
+        lambda _: _header(
+            {"fc.weight": _tensor(0, 320, [10, 8]), "b": _tensor(400, 720, [10, 8])}, bytes(720)
+        ),
+    ),
+    "a header of 101 MB": _written(
+        "m.safetensors", lambda _: _header(b"{" + b" " * 101_000_000 + b"}")
+    ),
+    "a header that claims 2**63": _written("m.safetensors", lambda _: _header({}, length=2**63)),
+    "a header longer than the file": _written(
+        "m.safetensors", lambda _: _header({}, length=10_000)
+    ),
+    "a header 10,000 deep": _written(
+        "m.safetensors", lambda _: _header(b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}")
+    ),
+    "a header that is no JSON": _written("m.safetensors", lambda _: _header(b"{nonsense]")),
+    "a header that is no text": _written("m.safetensors", lambda _: _header(b'{"\xff\xfe":1}')),
+    "a shape beyond 64 bits": _written(
+        "m.safetensors",
+        lambda _: _header({"fc.weight": _tensor(0, 320, [2**40, 2**40])}, bytes(320)),
+    ),
+    "an unknown dtype": _written(
+        "m.safetensors",
+        lambda _: _header({"fc.weight": _tensor(0, 320, [10, 8], "F99")}, bytes(320)),
+    ),
+    "half a file": _written("m.safetensors", lambda _: save(state())[:400]),
+    "no tensor at all": _written("m.safetensors", lambda _: _header({})),
+    "NaN in the head": _written(
+        "m.safetensors", lambda _: save(state() | {"fc.bias": torch.full((10,), torch.nan)})
+    ),
+    "infinity in the head": _written(
+        "m.safetensors", lambda _: save(state() | {"fc.bias": torch.full((10,), -torch.inf)})
+    ),
+    "huge values in the head": _written(
+        "m.safetensors",
+        lambda _: save(state() | {"fc.weight": torch.full((10, 8), 1e30)}),
+    ),
+    "a damaged record": _written("m.safetensors", lambda _: save(state(), {"icis": "[" * 100_000})),
+    "a record of other rows": _written(
+        "m.safetensors", lambda _: save(state(), {"icis": '{"class_names": 3}'})
+    ),
+}
+
+ESCAPE = "\x1b[31m\x1b]0;owned\x07\x9b2J\r\n"
+
+NAMES: dict[str, Make] = {
+    "escapes in the names of layers": _written(
+        "m.safetensors",
+        lambda _: save({f"{ESCAPE}{n}.weight": torch.randn(10, 8) for n in range(3)}),
+    ),
+    "paths as names of layers": _written(
+        "m.safetensors",
+        lambda _: save({f"../../../{n}.weight": torch.randn(10, 8) for n in range(3)}),
+    ),
+    "a megabyte as name of a layer": _written(
+        "m.safetensors",
+        lambda _: save({f"{'x' * 1_000_000}{n}.weight": torch.randn(10, 8) for n in range(2)}),
+    ),
+    "escapes in the name of the file": _written("\x1b[31mm.pt", lambda _: b"nothing"),
+}
+
+
+def _fifo(folder: Path) -> str:
+    os.mkfifo(folder / "m.pt")
+    return "m.pt"
+
+
+def _loop(folder: Path) -> str:
+    (folder / "m.pt").symlink_to("m.pt")
+    return "m.pt"
+
+
+def _dangling(folder: Path) -> str:
+    (folder / "m.pt").symlink_to("nowhere.pt")
+    return "m.pt"
+
+
+def _index(content: Any) -> Make:
+    def make(folder: Path) -> str:
+        (folder / "shards").mkdir()
+        (folder / "shards" / "part.safetensors").write_bytes(save(state()))
+        text = content if isinstance(content, str) else json.dumps(content)
+        (folder / "shards" / "model.safetensors.index.json").write_text(text)
+        return "shards"
+
+    return make
+
+
+KINDS: dict[str, Make] = {
+    "a pipe": _fifo,
+    "a device": lambda _: "/dev/zero",
+    "a link to itself": _loop,
+    "a link to nothing": _dangling,
+    "an empty file": _written("m.pt", lambda _: b""),
+    "zeros": _written("m.pt", lambda _: bytes(10_000)),
+    "a shard outside of its folder": _index({"weight_map": {"fc.weight": "../../../etc/passwd"}}),
+    "a shard that is a device": _index({"weight_map": {"fc.weight": "/dev/zero"}}),
+    "a shard that is a pickle": _index({"weight_map": {"fc.weight": "part.bin"}}),
+    "an index 10,000 deep": _index("[" * 10_000 + "]" * 10_000),
+    "an index that is no object": _index([1, 2]),
+    "an index of other tensors": _index({"weight_map": {"other": "part.safetensors"}}),
+}
+
+CHECKPOINTS: dict[str, dict[str, Make]] = {
+    "pickles that run code or hold objects": PICKLES,
+    "damaged or hostile PyTorch archives": ARCHIVES,
+    "damaged or hostile safetensors": SAFETENSORS,
+    "names that are escapes or paths": NAMES,
+    "no regular files, hostile indexes": KINDS,
+}
