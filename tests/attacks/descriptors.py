@@ -178,6 +178,16 @@ def _mat_bomb() -> bytes:
     return head + struct.pack("<II", 15, len(packed)) + packed
 
 
+def _pipe(folder: Path) -> str:
+    os.mkfifo(folder / "d.csv")
+    return "d.csv"
+
+
+def _folder(folder: Path) -> str:
+    (folder / "d.csv").mkdir()
+    return "d.csv"
+
+
 OTHERS: dict[str, Make] = {
     "safetensors out of range": _written(
         "d.safetensors", lambda _: _header({"d": _tensor(0, 4_000_000_000, [100_000, 10_000])})
@@ -190,8 +200,8 @@ OTHERS: dict[str, Make] = {
     "vectors of other lengths": _written("d.vec", lambda _: b"a 1 2\nb 1 2 3\n" * 6),
     "vectors that claim a billion": _written("d.vec", lambda _: b"1000000000 300\na 1 2\n"),
     "an unknown suffix": _written("d.xyz", lambda _: b"1,2"),
-    "a pipe": lambda folder: (os.mkfifo(folder / "d.csv"), "d.csv")[1],
-    "a folder": lambda folder: ((folder / "d.csv").mkdir(), "d.csv")[1],
+    "a pipe": _pipe,
+    "a folder": _folder,
 }
 
 DESCRIPTORS: dict[str, dict[str, Make]] = {
