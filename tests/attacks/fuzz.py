@@ -107,7 +107,7 @@ def targets(folder: Path) -> Iterator[Target]:
     table = {name: row.tolist() for name, row in zip(names, values, strict=True)}
     import json
 
-    yield Target("m.safetensors", save(state(), {"icis": "{}"}), _checkpoint)
+    yield Target("m.safetensors", save(state(), {"note": "{}"}), _checkpoint)
     yield Target("m.pt", saved(state()), _checkpoint)
     yield Target("w.pt", saved({"model": state(), "epoch": 3, "classes": ["a"] * 10}), _checkpoint)
     legacy = saved(state(), _use_new_zipfile_serialization=False)

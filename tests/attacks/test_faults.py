@@ -1,0 +1,218 @@
+"""Commands that are killed, starved of disk, raced and stopped: outputs are whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from icis_cli import open_checkpoint
+
+#: A body large enough for the copy to take a while.
+MEGABYTES = 60
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+FIT = ("fit", "--weights", "model.safetensors", "--attrs", "a.npy", "--method", "ridge")
+INJECT = ("inject", "--out", "new.safetensors")
+LONG = (*FIT[:5], "--cv", "0", "--epochs", "8000")
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def start(arguments: Sequence[str], cwd: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "icis_cli", *arguments],
+        cwd=cwd,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def run(arguments: Sequence[str], cwd: Path) -> tuple[int, str]:
+    process = start(arguments, cwd)
+    _, err = process.communicate(timeout=120)
+    return process.returncode, err.decode()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A folder with a checkpoint, descriptors, an injector and an expanded checkpoint."""
+    folder = tmp_path_factory.mktemp("made")
+    generator = torch.Generator().manual_seed(0)
+    save_file(
+        {
+            "body.weight": torch.randn(MEGABYTES << 18, generator=generator),
+            "fc.weight": torch.randn(40, 16, generator=generator),
+            "fc.bias": torch.randn(40, generator=generator),
+        },
+        folder / "model.safetensors",
+    )
+    np.save(folder / "a.npy", np.random.default_rng(0).standard_normal((50, 6)))
+    assert run(FIT, folder)[0] == 0
+    assert run(INJECT, folder)[0] == 0
+    return folder
+
+
+@pytest.fixture
+def here(made, tmp_path) -> Path:
+    """The inputs alone, in a new folder."""
+    for name in ("model.safetensors", "a.npy", "injector.safetensors"):
+        os.link(made / name, tmp_path / name)
+    return tmp_path
+
+
+def require_whole_or_absent(here: Path, made: Path, name: str) -> bool:
+    """Check what a killed command may leave; tell whether the output is there."""
+    for source in ("model.safetensors", "a.npy"):
+        assert digest(here / source) == digest(made / source)
+    if not (here / name).exists():
+        return False
+    assert digest(here / name) == digest(made / name)
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "output"), [(FIT, "injector.safetensors"), (INJECT, "new.safetensors")]
+)
+def test_killed_at_thirty_moments(here, made, command, output):
+    random = np.random.default_rng(0)
+    if command is FIT:
+        (here / output).unlink()
+    began = time.monotonic()
+    assert run(command, here)[0] == 0
+    whole = time.monotonic() - began
+    there = 0
+    for _ in range(30):
+        (here / output).unlink(missing_ok=True)
+        (here / f"{output}.icis.json").unlink(missing_ok=True)
+        process = start(command, here)
+        time.sleep(whole * random.uniform(0.5, 1.05))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        there += require_whole_or_absent(here, made, output)
+    assert there < 30  # else nothing was killed
+    code, err = run((*command, "--force"), here)
+    assert code == 0, err
+    assert require_whole_or_absent(here, made, output)
+
+
+@pytest.mark.slow
+def test_a_long_fit_goes_on_after_a_kill_with_the_same_bytes(here, made):
+    (here / "injector.safetensors").unlink()
+    assert run((*LONG, "--out", "expected.safetensors"), here)[0] == 0
+    process = start((*LONG, "--out", "killed.safetensors"), here)
+    progress = here / "killed.safetensors.progress"
+    for _ in range(600):
+        if progress.is_dir() and any(progress.glob("*.state.safetensors")):
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert progress.is_dir()
+    assert not (here / "killed.safetensors").exists()
+    code, err = run((*LONG, "--out", "killed.safetensors", "--resume"), here)
+    assert code == 0, err
+    assert digest(here / "killed.safetensors") == digest(here / "expected.safetensors")
+    assert not progress.exists()
+
+
+@pytest.mark.parametrize("command", [FIT, INJECT])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_stopped_in_any_phase(here, made, command, number, share):
+    output = "injector.safetensors" if command is FIT else "new.safetensors"
+    written = {output, f"{output}.icis.json"}
+    if command is FIT:
+        (here / output).unlink()
+    before = {path.name for path in here.iterdir()}
+    began = time.monotonic()
+    process = start((*command, "--dry-run"), here)
+    process.communicate()
+    time_of_all = time.monotonic() - began
+    process = start(command, here)
+    time.sleep(time_of_all * share)
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert b"Traceback" not in err or process.returncode < 0, err
+    left = {path.name for path in here.iterdir()} - before
+    # Before our handlers are up, a signal ends the process as it does any. Python itself ends with
+    # SIGINT, which shells tell as 130, too, where it was stopped while it made a class.
+    assert process.returncode in (0, 130, -number, -signal.SIGINT)
+    if process.returncode == 0 or left:  # it was complete when the signal came
+        assert left == (written if command is INJECT else {output})
+        assert require_whole_or_absent(here, made, output)
+
+
+@pytest.mark.parametrize("kilobytes", [0, 1, 100, 30_000, 61_000])
+def test_a_full_disk(here, made, kilobytes):
+    before = {path.name: digest(path) for path in here.iterdir()}
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes << 10, kilobytes << 10))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "icis_cli", *INJECT],
+        cwd=here, env=ENVIRONMENT, capture_output=True, preexec_fn=limit, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert b"new.safetensors" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert {path.name: digest(path) for path in here.iterdir()} == before
+
+
+def test_two_at_once_into_one_output(here, made):
+    both = [start(INJECT, here) for _ in range(2)]
+    errors = [process.communicate()[1].decode() for process in both]
+    codes = sorted(process.returncode for process in both)
+    assert codes in ([0, 1], [0, 0]), errors
+    if codes == [0, 0]:  # one had ended before the other looked: not at once after all
+        pytest.skip("they did not meet")
+    assert any("appeared while" in error or "exists already" in error for error in errors)
+    assert require_whole_or_absent(here, made, "new.safetensors")
+    assert {p.name for p in here.iterdir()} == {
+        "model.safetensors", "a.npy", "injector.safetensors", "new.safetensors",
+        "new.safetensors.icis.json",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_many_in_a_row_and_at_once(here, made, tmp_path_factory):
+    """200 expansions in one process take no more memory, files or descriptors; then 8 at once."""
+    from icis_cli import Injector, expand
+
+    injector = Injector.load(here / "injector.safetensors")
+    peaks: list[int] = []
+    opened: list[int] = []
+    for number in range(200):
+        expand(open_checkpoint(here / "model.safetensors"), injector).write(
+            here / "again.safetensors", force=True
+        )
+        if number in (19, 199):
+            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+            opened.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208
+    assert opened[0] == opened[1]
+    assert peaks[1] - peaks[0] < 20_000  # KiB
+    assert len(list(here.iterdir())) == 5
+    every = [start((*INJECT[:1], "--out", f"new{n}.safetensors"), here) for n in range(8)]
+    for process in every:
+        process.communicate(timeout=120)
+    assert [process.returncode for process in every] == [0] * 8
+    expected = digest(made / "new.safetensors")
+    assert {digest(here / f"new{n}.safetensors") for n in range(8)} == {expected}
+    assert len(list(here.iterdir())) == 5 + 16

@@ -1,0 +1,36 @@
+"""A stated number of damaged files in every reader, the same in every run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.attacks.fuzz import attack, targets
+
+#: Damaged copies of each of the good files.
+CASES = 150
+
+
+@pytest.fixture(scope="module")
+def every(tmp_path_factory):
+    return {target.name: target for target in targets(tmp_path_factory.mktemp("good"))}
+
+
+NAMES = (
+    "m.safetensors", "m.pt", "w.pt", "m.pth", "d.npy", "d.npz", "c.npz", "d.csv", "d.tsv", "d.json",
+    "d.mat", "c.mat", "d.safetensors", "d.vec", "f.npz", "i.safetensors", "n.safetensors",
+)  # fmt: skip
+
+
+def test_all_are_tried(every):
+    assert tuple(every) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_file_is_read_or_refused(tmp_path, every, name):
+    target = every[name]
+    (tmp_path / name).write_bytes(target.content)
+    target.read(tmp_path / name)  # as it is, it is fine
+    tally = attack(target, CASES, 0, tmp_path)
+    assert not tally.faults
+    assert tally.read + tally.refused == CASES
+    assert tally.refused > CASES / 4  # so the damage does matter
