@@ -124,7 +124,7 @@ PICKLES: dict[str, Make] = {
 def _scripted(folder: Path) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it is deprecated, but people have such files
-        module = torch.jit.trace(torch.nn.Linear(8, 10), torch.zeros(1, 8))  # type: ignore[no-untyped-call]
+        module = torch.jit.trace(torch.nn.Linear(8, 10), torch.zeros(1, 8))
         torch.jit.save(module, folder / "m.pt")
     return "m.pt"
 
