@@ -118,7 +118,7 @@ DATA: dict[str, tuple[Callable[[], None], str, str]] = {
     "all constant": (npy(np.ones((46, 8))), NPY, "d.npy: all 46 descriptors are equal"),
     "no row": (npy(np.ones((0, 8))), NPY, "d.npy: holds no descriptor row"),
     "objects in npy": (npy(OBJECTS), NPY, "d.npy: is no readable numpy file"),
-    "objects in npz": (lambda: np.savez("d.npz", a=OBJECTS), NPZ, "d.npz: cannot be read"),
+    "objects in npz": (lambda: np.savez("d.npz", a=OBJECTS), NPZ, "d.npz: 'a' cannot be read"),
     "cut npy": (cut("d.npy", npy(RANDOM), 500), NPY, "d.npy: is no readable numpy file"),
     "empty npy": (text("d.npy", ""), NPY, "d.npy: is no readable numpy file"),
     "huge npy": (text("d.npy", HUGE_NPY), NPY, "d.npy: is no readable numpy file"),
@@ -150,7 +150,7 @@ DATA: dict[str, tuple[Callable[[], None], str, str]] = {
     ),
     "MATLAB 7.3": (
         text("d.mat", b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF\r\n\x1a\n"), MAT,
-        "d.mat: is a MATLAB v7.3 (HDF5) file, expected v5 - save it in MATLAB with",
+        "d.mat: is no readable MATLAB v7.3 file (",
     ),
     "sparse MATLAB": (
         lambda: scipy.io.savemat("d.mat", {"att": scipy.sparse.csc_array(RANDOM.T)}), MAT,

@@ -19,7 +19,7 @@ from icis_cli.methods.recipes import DEFAULT
 from icis_cli.methods.ridge import Ridge, held_out_coefficients
 from icis_cli.methods.smo import Smo, nearest_mixtures
 from icis_cli.methods.spaces import RowSpace
-from icis_cli.methods.subreg import SubReg, basis_of, subspace_penalty
+from icis_cli.methods.subreg import SubReg, SubspacePenalty, basis_of
 from icis_cli.methods.wavg import Wavg
 from icis_cli.methods.wdae import Wdae, train_graph
 
@@ -311,7 +311,7 @@ def test_the_subspace_penalty_is_its_formula():
     recipe = replace(DEFAULT, hidden=5, init="normal")
     networks = EncoderDecoders(6, 7, recipe, torch.Generator().manual_seed(0))
     descriptors = torch.from_numpy(generator.standard_normal((9, 6)).astype(np.float32))
-    penalty = subspace_penalty(torch.from_numpy(basis), 0.3)
+    penalty = SubspacePenalty(torch.from_numpy(basis), 0.3)
     value = penalty(networks, Batch(descriptors, torch.from_numpy(rows)))
     predicted = networks.decode_w(networks.hidden_of_descriptors(descriptors)).detach().numpy()
     q = basis.astype(np.float64)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import scipy.io
 import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from safetensors.numpy import save_file
 
 from icis_cli import read_descriptors, read_lines
 from icis_cli.descriptors.registry import READERS
@@ -48,6 +50,21 @@ def write_mat(path: Path) -> None:
     scipy.io.savemat(path, {"att": VALUES.T, "allclasses_names": cells, "original_att": VALUES})
 
 
+def write_safetensors(path: Path) -> None:
+    save_file({"att": VALUES, "other": VALUES + 1}, path, {"names": json.dumps(NAMES)})
+
+
+def write_parquet(path: Path) -> None:
+    columns = {f"attribute {number}": column for number, column in enumerate(VALUES.T)}
+    pyarrow.parquet.write_table(pyarrow.table({"class": NAMES, **columns}), path)
+
+
+def write_words(path: Path) -> None:
+    lines = [" ".join([name, *map(str, row)]) for name, row in zip(NAMES, VALUES, strict=True)]
+    header = [f"{len(NAMES)} 3"] if path.suffix == ".vec" else []
+    path.write_text("\n".join([*header, *lines]), encoding="utf-8")
+
+
 WRITERS = {
     ".npy": write_npy,
     ".npz": write_npz,
@@ -55,6 +72,11 @@ WRITERS = {
     ".tsv": write_table,
     ".json": write_json,
     ".mat": write_mat,
+    ".safetensors": write_safetensors,
+    ".parquet": write_parquet,
+    ".txt": write_words,
+    ".vec": write_words,
+    ".glove": write_words,
 }
 
 
@@ -210,22 +232,6 @@ def test_matlab_arrays_of_another_kind(tmp_path, changes, message):
     with pytest.raises(DescriptorError) as caught:
         read_descriptors(tmp_path / "d.mat")
     assert message in caught.value.message
-
-
-@pytest.mark.parametrize(
-    "start",
-    [
-        b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM",
-        b"MATLAB 7.3 MAT-file".ljust(512) + b"\x89HDF\r\n\x1a\n",
-    ],
-)
-def test_matlab_7_3(tmp_path, start):
-    (tmp_path / "d.mat").write_bytes(start + bytes(600))
-    with pytest.raises(
-        DescriptorError, match=r"is a MATLAB v7\.3 \(HDF5\) file, expected v5"
-    ) as caught:
-        read_descriptors(tmp_path / "d.mat")
-    assert "save(..., '-v7')" in caught.value.hint
 
 
 @pytest.mark.parametrize("compressed", [False, True])

@@ -343,9 +343,6 @@ def test_unusable_images_and_architectures_say_what_is_wrong(network):
         icis.evaluate_images(checkpoint, known, images, arch="nonet")
     with pytest.raises(CheckpointError, match="does not load into resnet18"):
         icis.evaluate_images(checkpoint, known, images, arch="resnet18")
-    bare = replace(checkpoint, labels=replace(checkpoint.labels, arch=None))
-    with pytest.raises(UsageError, match="does not say which network"):
-        icis.evaluate_images(bare, known, images)
     images.paths[0].write_bytes(b"no image")
     with pytest.raises(FeatureError, match=r"0\.png: is no readable image"):
         icis.evaluate_images(checkpoint, known, images)

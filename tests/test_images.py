@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -13,9 +14,11 @@ import torchvision
 from PIL import Image
 
 import icis_cli as icis
+from icis_cli.cli.main import run
 from icis_cli.errors import CheckpointError, FeatureError, IcisError
 from icis_cli.evaluation.image_batches import Damaged, ImageFiles, readers_for, reading
-from icis_cli.evaluation.torchvision_models import gainful_dtype, load_model, network_on
+from icis_cli.evaluation.networks.registry import load_network
+from icis_cli.evaluation.networks.running import gainful_dtype, network_on
 from icis_cli.workers import Workers
 
 SEEN, UNSEEN = 8, 3
@@ -148,9 +151,9 @@ def test_reduced_precision_leaves_the_head_exact(parts):
     checkpoint, known, images = parts
     found = {}
     for reduced in (None, torch.bfloat16):
-        model, transform = load_model(checkpoint, None, len(known.names))
-        network = network_on("cpu", model, known.head.key, reduced)
-        files = ImageFiles(images.paths, transform)
+        loaded = load_network(checkpoint, known.head)
+        network = network_on("cpu", loaded, reduced)
+        files = ImageFiles(images.paths, loaded.preprocessing)
         found[reduced] = network.logits(torch.stack([files[n] for n in range(4)]))
     exact, near = found[None], found[torch.bfloat16]
     assert near.dtype == np.float32
@@ -211,3 +214,47 @@ def test_a_reader_that_is_killed_is_told_wherever_torch_notices_it():
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
     with pytest.raises(RuntimeError, match="another"), reading():
         raise RuntimeError("another")
+
+
+def test_the_command_tells_the_network_and_what_is_done_with_images(folder, capsys):
+    words = ["eval", "--weights", str(folder / "new.pth"), "--images", str(folder / "images")]
+    changes = ["--resize", "40x30", "--crop", "30", "--mean", "0.5"]
+    assert run([*words, "--json", *changes]) == 0
+    done = capsys.readouterr()
+    told = json.loads(done.out)["network"]
+    assert told["name"] == "torchvision/resnet18"
+    assert told["found"] == "as the checkpoint says"
+    assert told["preprocessing"] == {
+        "resize": [40, 30], "crop": 30, "mean": [0.5, 0.5, 0.5], "std": [0.229, 0.224, 0.225],
+        "interpolation": "bilinear",
+    }  # fmt: skip
+    assert not done.err
+    assert run([*words, "--arch", "torchvision/resnet18"]) == 0
+    done = capsys.readouterr()
+    assert "note: network torchvision/resnet18, as given by --arch\n" in done.err
+    assert "note: images: shorter side 256 (bilinear), crop 224 x 224, mean 0.485," in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--resize", "big"), "--resize big: expected a number of pixels, or height x width"),
+        (("--crop", "1x2x3"), "--crop 1x2x3: expected a number of pixels"),
+        (("--mean", "1,2"), "--mean 1,2: expected one number, or three"),
+        (("--std", "128"), "divide by 255: --std 0.502,0.502,0.502"),
+        (("--std", "nan"), "--std nan,nan,nan: expected numbers from 0 to 1"),
+        (("--crop", "300"), "a crop of 300 x 300 pixels does not fit"),
+        (("--interpolation", "cubic"), "expected one of nearest, bilinear, bicubic"),
+        (("--arch", "nonet"), "torchvision has no classifier 'nonet'"),
+    ],
+)
+def test_options_about_images_that_cannot_be_are_usage_errors(folder, capsys, options, words):
+    arguments = ["eval", "--weights", folder / "new.pth", "--images", folder / "images", *options]
+    assert run([str(word) for word in arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_options_about_images_need_images(folder, capsys):
+    arguments = ["eval", "--weights", "new.pth", "--features", "f.npz", "--crop", "32"]
+    assert run(arguments) == 2
+    assert "--crop needs --images" in capsys.readouterr().err

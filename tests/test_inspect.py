@@ -309,7 +309,7 @@ def test_the_json_object(icis, two):
     assert content["weights"] == str(two)
     assert content["class_names"]["count"] == len(content["class_names"]["names"]) == 43
     assert content["head"].keys() == {
-        "key", "classes", "width", "bias", "dtype", "found", "norms"
+        "key", "classes", "width", "bias", "dtype", "found", "norms", "twins", "auxiliary"
     }  # fmt: skip
     assert content["rounds"][1] == {
         "classes": 1,

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from icis_cli import find_head, open_checkpoint, remove
-from icis_cli.checkpoint import sharded
+from icis_cli.checkpoint import folder as model_folder
 from icis_cli.checkpoint.sharded import ShardedCheckpoint
 from icis_cli.errors import CheckpointError, OutputError
 from icis_cli.files import sha256_of, sync
@@ -86,11 +86,11 @@ def test_it_is_read_as_one(source, world, opened):
 
 @pytest.mark.parametrize("shards", ["copy", "link"])
 def test_only_what_changes_is_written_anew(source, world, folder, shards):
-    (source / "config.json").write_text("{}")
+    (source / "notes.txt").write_text("x")
     before = contents(source)
     expansion = plan(source, folder)
     out = folder / "new.5"
-    assert expansion.losses(out, shards) == (f"not carried over from {source}: config.json",)
+    assert expansion.losses(out, shards) == (f"not carried over from {source}: notes.txt",)
     assert expansion.write(out, shards=shards) == (folder / "new.5.icis.json", out)
 
     assert contents(source) == before
@@ -111,7 +111,7 @@ def test_only_what_changes_is_written_anew(source, world, folder, shards):
     assert record.to_json() + "\n" == (folder / "new.5.icis.json").read_text()
     assert record.original_sha256 == open_checkpoint(source).sha256()
     back = remove(checkpoint).write(folder / "back")[-1]
-    assert contents(back) == {k: v for k, v in before.items() if k != "config.json"}
+    assert contents(back) == {k: v for k, v in before.items() if k != "notes.txt"}
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
@@ -130,7 +130,7 @@ def test_another_file_system_means_a_copy(source, folder, monkeypatch):
     def refuse(*_):
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr("icis_cli.checkpoint.sharded.os.link", refuse)
+    monkeypatch.setattr("icis_cli.checkpoint.folder.os.link", refuse)
     monkeypatch.setattr(ShardedCheckpoint, "can_link", lambda *_: False)
     expansion = plan(source, folder)
     assert "they are copied" in expansion.losses(folder / "new", "link")[0]
@@ -162,7 +162,7 @@ def test_a_copy_that_stops_leaves_nothing(source, folder, monkeypatch, error):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(sharded, "copy_stretch", fail)
+    monkeypatch.setattr(model_folder, "copy_stretch", fail)
     expected = OutputError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
         expansion.write(folder / "new")
@@ -177,7 +177,7 @@ def test_a_folder_that_appeared_meanwhile_is_kept(source, folder, monkeypatch):
         (folder / "new" / "theirs").write_text("x")
         sync(stream)
 
-    monkeypatch.setattr(sharded, "sync", appear)
+    monkeypatch.setattr(model_folder, "sync", appear)
     with pytest.raises(OutputError, match="cannot be put in place"):
         expansion.write(folder / "new")
     assert sorted(folder.iterdir()) == sorted([*before, folder / "new"])
@@ -234,14 +234,16 @@ def test_a_snapshot_of_links_as_download_caches_have_is_read_and_written_as_file
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "is no readable index"),
-        ("[" * 100_000, "is no readable index"),
-        ('{"weight_map": ' + "9" * 10_000 + "}", "is no readable index"),
+        ("{", "cannot be read as an index"),
+        ("[" * 100_000, "cannot be read as an index"),
+        ('{"weight_map": ' + "9" * 10_000 + "}", "cannot be read as an index"),
         ("[]", "expected a weight_map"),
         ('{"weight_map": {}}', "expected a weight_map"),
+        ('{"weight_map": {"x": NaN}}', "NaN is no JSON"),
+        ('{"x": ' * 200 + "0" + "}" * 200, "nested too deeply"),
         ('{"weight_map": {"x": 1}}', "something else than file names"),
         ('{"weight_map": {"x": "y"}, "metadata": 3}', "metadata that is no object"),
-        (b"\xff\xfe\x00", "is no readable index"),
+        (b"\xff\xfe\x00", "cannot be read as an index"),
     ],
 )
 def test_an_index_that_is_none(source, text, words):
@@ -268,15 +270,16 @@ def test_index_and_shards_must_agree(source):
 def test_folders_without_one_index(source, tmp_path):
     (source / "other.safetensors.index.json").write_text("{}")
     assert "name one of them" in refused(source, "holds 2 indexes").hint
-    for name, hint in (
-        ("model.safetensors", "name the file"),
-        ("pytorch_model-00001-of-00002.bin", "safe_serialization=True"),
-        ("notes.txt", "needs a *.safetensors.index.json"),
+    for names, hint in (
+        (("pytorch_model.bin",), "name the file"),
+        (("model-1.bin", "model-2.bin"), "its shards are pickles"),
+        (("notes.txt",), "needs a *.safetensors or *.safetensors.index.json"),
     ):
-        path = tmp_path / f"with {name}"
+        path = tmp_path / f"with {names[0]}"
         path.mkdir()
-        (path / name).write_bytes(b"")
-        assert hint in refused(path, "is a folder, expected one checkpoint file").hint
+        for name in names:
+            (path / name).write_bytes(b"")
+        assert hint in refused(path, "expected one checkpoint file in it").hint
 
 
 def test_the_whole_way_by_the_command_line(source, folder, world):

@@ -17,7 +17,9 @@ from icis_cli.methods.recipes import RECIPES
 from icis_cli.methods.registry import METHODS
 from icis_cli.methods.spaces import INPUTS
 
-COMMANDS = ("fit", "inject", "inspect", "eval", "compare", "benchmark", "demo")
+COMMANDS = (
+    "fit", "inject", "inspect", "eval", "verify", "compare", "benchmark", "describe", "demo",
+)  # fmt: skip
 
 HEAVY = ("PIL", "numpy", "safetensors", "scipy", "torch", "torchvision")
 

@@ -12,7 +12,7 @@ import pytest
 
 from icis_cli import read_features
 from icis_cli.errors import FeatureError
-from icis_cli.evaluation.stored import read_array, read_members
+from icis_cli.numpy_arrays import read_array, read_members
 
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3) / 7
 
@@ -40,7 +40,7 @@ def test_an_archive_behind_other_bytes_and_one_with_more_members(tmp_path):
     archive(tmp_path / "f.npz", other=np.ones(1000), zeros=np.zeros(0))
     (tmp_path / "g.npz").write_bytes(b"PK" + bytes(997) + (tmp_path / "f.npz").read_bytes())
     for name in ("f.npz", "g.npz"):
-        values, other = read_members(tmp_path / name, ("features", "other"))
+        values, other = read_members(tmp_path / name, ("features", "other"), FeatureError)
         assert isinstance(values, np.memmap)
         np.testing.assert_array_equal(values, VALUES)
         assert (other == 1).all()
@@ -58,10 +58,10 @@ def test_what_cannot_be_mapped_is_read(tmp_path):
 
 def test_a_npy_is_mapped_and_its_kin_read(tmp_path):
     np.save(tmp_path / "f.npy", VALUES)
-    assert isinstance(read_array(tmp_path / "f.npy"), np.memmap)
+    assert isinstance(read_array(tmp_path / "f.npy", FeatureError), np.memmap)
     for number, other in enumerate((np.asfortranarray(VALUES), np.arange(4), np.array(["a"]))):
         np.save(tmp_path / f"{number}.npy", other)
-        found = read_array(tmp_path / f"{number}.npy")
+        found = read_array(tmp_path / f"{number}.npy", FeatureError)
         assert not isinstance(found, np.memmap)
         np.testing.assert_array_equal(found, other)
 
@@ -157,7 +157,7 @@ def test_a_member_longer_than_the_file_is_not_mapped(tmp_path):
     content[entry + 20 : entry + 28] = struct.pack("<II", 10**8, 10**8)
     path.write_bytes(content)
     with pytest.raises(FeatureError, match="'features' cannot be read"):
-        read_members(path, ("features",))
+        read_members(path, ("features",), FeatureError)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

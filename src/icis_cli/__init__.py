@@ -30,16 +30,19 @@ if TYPE_CHECKING:
     from icis_cli.descriptors.base import Descriptors
     from icis_cli.descriptors.registry import read_descriptors, read_lines, read_views
     from icis_cli.descriptors.views import ViewSpace, join_views
+    from icis_cli.encoders.registry import describe_names
     from icis_cli.errors import IcisError
     from icis_cli.evaluation.evaluate import evaluate_features
     from icis_cli.evaluation.features import Features, read_features
     from icis_cli.evaluation.images import evaluate_images, find_images
     from icis_cli.evaluation.known import KnownHead, known_head
+    from icis_cli.evaluation.preprocessing import PreprocessingOptions
     from icis_cli.evaluation.result import Evaluation
     from icis_cli.evaluation.rows import RowComparison, compare_rows
     from icis_cli.injection.calibration import Calibration, calibrate
     from icis_cli.injection.expansion import Expansion
     from icis_cli.injection.fitting import fit
+    from icis_cli.injection.further import describe_further
     from icis_cli.injection.injector import Injector
     from icis_cli.injection.planning import expand, remove
     from icis_cli.injection.tuning import tune
@@ -56,6 +59,8 @@ if TYPE_CHECKING:
     from icis_cli.validation.certainty import Certainty
     from icis_cli.validation.heldout import HeldOut, HeldOutFigures, hold_out, judge
     from icis_cli.validation.selection import Selection, select_method, select_views
+    from icis_cli.verification.result import Verification
+    from icis_cli.verification.verify import verify
 
 _HOMES = {
     "checkpoint.base": ("Checkpoint",),
@@ -70,16 +75,19 @@ _HOMES = {
     "descriptors.base": ("Descriptors",),
     "descriptors.registry": ("read_descriptors", "read_lines", "read_views"),
     "descriptors.views": ("ViewSpace", "join_views"),
+    "encoders.registry": ("describe_names",),
     "errors": ("IcisError",),
     "evaluation.evaluate": ("evaluate_features",),
     "evaluation.features": ("Features", "read_features"),
     "evaluation.images": ("evaluate_images", "find_images"),
     "evaluation.known": ("KnownHead", "known_head"),
+    "evaluation.preprocessing": ("PreprocessingOptions",),
     "evaluation.result": ("Evaluation",),
     "evaluation.rows": ("RowComparison", "compare_rows"),
     "injection.calibration": ("Calibration", "calibrate"),
     "injection.expansion": ("Expansion",),
     "injection.fitting": ("fit",),
+    "injection.further": ("describe_further",),
     "injection.injector": ("Injector",),
     "injection.planning": ("expand", "remove"),
     "injection.tuning": ("tune",),
@@ -96,6 +104,8 @@ _HOMES = {
     "validation.certainty": ("Certainty",),
     "validation.heldout": ("HeldOut", "HeldOutFigures", "hold_out", "judge"),
     "validation.selection": ("Selection", "select_method", "select_views"),
+    "verification.result": ("Verification",),
+    "verification.verify": ("verify",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -124,6 +134,7 @@ __all__ = [
     "Mean",
     "Mlp",
     "Nearest",
+    "PreprocessingOptions",
     "Problem",
     "Recipe",
     "Ridge",
@@ -132,6 +143,7 @@ __all__ = [
     "Smo",
     "SubReg",
     "Terms",
+    "Verification",
     "ViewSpace",
     "Wavg",
     "Wdae",
@@ -141,6 +153,8 @@ __all__ = [
     "calibrate",
     "compare",
     "compare_rows",
+    "describe_further",
+    "describe_names",
     "evaluate_features",
     "evaluate_images",
     "expand",
@@ -163,6 +177,7 @@ __all__ = [
     "select_method",
     "select_views",
     "tune",
+    "verify",
 ]
 
 

@@ -6,7 +6,8 @@
     │   ├── DescriptorError      1  a descriptor or class-name file is wrong
     │   ├── InjectorError        1  an injector file is wrong or belongs to another checkpoint
     │   ├── FeatureError         1  features, labels or images to evaluate on are wrong
-    │   └── OutputError          1  an output exists already or cannot be written
+    │   ├── OutputError          1  an output exists already or cannot be written
+    │   └── VerificationError    1  a checkpoint is not another one plus rows
     ├── HeadError                1  the final linear layer is not there, or not unique
     ├── AlignmentError           1  descriptor rows and head rows cannot be matched
     ├── TrainingError            1  training cannot start or did not converge
@@ -30,7 +31,7 @@ def printable(text: object) -> str:
 
 
 #: A message is not longer: names in files may be.
-_LONGEST = 3000
+_LONGEST = 1600
 
 
 def _short(text: str) -> str:
@@ -88,6 +89,10 @@ class FeatureError(FileError):
 
 class OutputError(FileError):
     """An output exists already or cannot be written."""
+
+
+class VerificationError(FileError):
+    """A checkpoint is not another one plus rows."""
 
 
 class HeadError(IcisError):

@@ -162,7 +162,7 @@ def attack(target: Target, cases: int, seed: int, folder: Path, *, until: float 
             tally.read += 1
         except IcisError as error:
             tally.refused += 1
-            if not error.message.isprintable() or len(error.message) > 3100:
+            if not error.message.isprintable() or len(error.message) > 1700:
                 tally.faults.append(f"{target.name}, case {case}: {error.message!r}")
         except Exception as error:  # that is what is sought
             tally.faults.append(f"{target.name}, case {case}: {type(error).__name__}: {error}")

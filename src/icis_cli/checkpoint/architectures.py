@@ -63,6 +63,7 @@ LAYOUTS = (
         ("AuxLogits.fc",),
     ),
     Layout("CrossViT", "head.0", ("patch_embed.0.proj.weight", "patch_embed.1.proj.weight")),
+    Layout("CrossViT", "head.0", ("patch_embed.0.proj.0.weight", "patch_embed.1.proj.0.weight")),
     Layout("SqueezeNet", "classifier.1", ("features.0.weight", "features.3.squeeze.weight")),
 )
 
@@ -71,6 +72,7 @@ COMMON_HEADS = (
     "fc", "classifier", "head", "head.fc", "heads.head", "heads", "_fc", "last_linear", "logits",
     "output", "linear", "classifier.fc", "head.l", "head.linear", "head.fc.fc2", "classif",
     "classifier.1", "classifier.linear", "cls_classifier", "score", "head.head.l",
+    "head.fc2", "head.classifier.4", "head.classifier.linear",
 )  # fmt: skip
 
 #: Pairs of heads, each on a token or branch of its own; the answer is their mean.

@@ -168,6 +168,11 @@ class Checkpoint(ABC):
         """What :func:`open_checkpoint` opens it again by."""
         return self.path
 
+    @property
+    def entry(self) -> str | None:
+        """Which of several networks in the file it is, for :func:`open_checkpoint`, too."""
+        return None
+
     def require_unchanged(self) -> None:
         """Refuse files that are no longer those that were opened.
 

@@ -24,7 +24,7 @@ from icis_cli.checkpoint.base import Checkpoint, TensorInfo
 from icis_cli.errors import HeadError
 
 #: What wrappers put before the keys of a state dict.
-PREFIXES = ("module.", "_orig_mod.", "model.")
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
 
 #: The squares of larger values, summed over a row, do not fit into float32.
 _LARGEST = 1e17
@@ -91,7 +91,9 @@ def find_head(checkpoint: Checkpoint, key: str | None = None) -> Head:
                 "convolution followed by ReLU, expected a linear layer",
                 "rows cannot be added to it; use a classifier that ends in a linear layer",
             )
-        return _read(checkpoint, weight.removesuffix(".weight"), f"known for {layout.family}")
+        key = weight.removesuffix(".weight")
+        _require_nothing_beside(checkpoint, key, layout.head)
+        return _read(checkpoint, key, f"known for {layout.family}")
     layers = candidates(checkpoint)
     if len(layers) == 1:
         return _read(checkpoint, layers[0], "the only linear layer")
@@ -112,11 +114,23 @@ def find_head(checkpoint: Checkpoint, key: str | None = None) -> Head:
             f"{checkpoint.path}: expected a linear layer (a 2-D tensor named *.weight), found none",
             "is this the checkpoint of a classifier?",
         )
+    raise _several(checkpoint, layers)
+
+
+def _several(checkpoint: Checkpoint, layers: list[str]) -> HeadError:
     listed = ", ".join(f"{key} {checkpoint.tensors[key + '.weight'].shape}" for key in layers[-8:])
-    raise HeadError(
+    return HeadError(
         f"{checkpoint.path}: {len(layers)} linear layers could be the head: {listed}",
         f"name it, e.g. --head {layers[-1]}",
     )
+
+
+def _require_nothing_beside(checkpoint: Checkpoint, key: str, bare: str) -> None:
+    """Refuse a head within a module where a linear layer outside of it may be the true one."""
+    prefix = key.removesuffix(bare)
+    outside = [layer for layer in candidates(checkpoint) if not layer.startswith(prefix)]
+    if prefix and outside:
+        raise _several(checkpoint, [key, *outside])
 
 
 def auxiliary_heads(checkpoint: Checkpoint, head: Head) -> tuple[str, ...]:

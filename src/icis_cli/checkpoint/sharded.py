@@ -9,99 +9,91 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar
 
-from icis_cli.checkpoint.base import Buffer, Checkpoint, Edit, Extras, Labels, TensorInfo
-from icis_cli.checkpoint.copying import copy_stretch
+from icis_cli.checkpoint.base import Edit, Extras, TensorInfo
+from icis_cli.checkpoint.folder import FolderCheckpoint, described, named
+from icis_cli.checkpoint.json_text import read_json
 from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
 from icis_cli.errors import CheckpointError
-from icis_cli.files import new_stream, sha256_of, sync
+from icis_cli.files import sha256_of
 
 INDEX_SUFFIX = ".safetensors.index.json"
 
-#: What becomes of a shard that does not change: a copy, or another name of the same file.
-Untouched = Literal["copy", "link"]
+#: The file that Hugging Face's libraries look for.
+_USUAL = "model.safetensors"
 
-_LARGEST_INDEX = 100_000_000
 _RESAVE = "save it again: model.save_pretrained(FOLDER, safe_serialization=True)"
+_DOWNLOAD = "download or export the checkpoint again"
 
 
 @dataclass(frozen=True)
-class ShardedCheckpoint(Checkpoint):
+class ShardedCheckpoint(FolderCheckpoint):
     """A folder with an index and the shards that it names.
 
     Attributes:
         index_name: file name of the index.
         index: its content.
-        shards: file name -> shard, sorted by name.
-        where: key -> file name of its shard.
 
     """
 
     container: ClassVar[str] = "sharded safetensors"
-    suffix: ClassVar[str] = ""
     index_name: str = ""
     index: Mapping[str, Any] = None  # type: ignore[assignment]
-    shards: Mapping[str, SafetensorsCheckpoint] = None  # type: ignore[assignment]
-    where: Mapping[str, str] = None  # type: ignore[assignment]
 
     @classmethod
-    def open(cls, index_path: Path) -> ShardedCheckpoint:
-        """Read an index and the headers of its shards.
+    def open(cls, path: Path) -> ShardedCheckpoint:
+        """Read the index at ``path``, the headers of its shards, and what lies beside them.
 
         Raises:
-            CheckpointError: the index is damaged, or does not fit to the shards.
+            CheckpointError: the index is damaged, or does not fit to the shards, or
+                ``config.json`` is damaged.
 
         """
-        folder = index_path.parent
-        if folder.name in ("", ".."):  # a record lies beside it under its name
-            folder = folder.resolve()
-        index = _read_index(index_path)
+        folder = named(path.parent)
+        index = _read_index(path)
         where: dict[str, str] = index["weight_map"]
         shards = {
-            name: SafetensorsCheckpoint.open(_shard_path(index_path, folder, name))
+            name: SafetensorsCheckpoint.open(_shard_path(path, folder, name))
             for name in sorted(set(where.values()))
         }
         for key, name in where.items():
             if key not in shards[name].tensors:
                 raise CheckpointError(
-                    index_path, f"says that {key!r} is in {name}, but it is not", _DOWNLOAD
+                    path, f"says that {key!r} is in {name}, but it is not", _DOWNLOAD
                 )
         for name, shard in shards.items():
             for key in shard.tensors:
                 if where.get(key) != name:
                     raise CheckpointError(
-                        index_path, f"does not say that {key!r} is in {name}, but it is", _DOWNLOAD
+                        path, f"does not say that {key!r} is in {name}, but it is", _DOWNLOAD
                     )
         metadata: dict[str, str] = {}
         for shard in shards.values():
             metadata = {**shard.metadata, **metadata}
         tensors = {key: shards[name].tensors[key] for key, name in where.items()}
         return cls(
-            folder, tensors, metadata, Labels(), (), index_path.name, index, shards, dict(where)
+            folder,
+            tensors,
+            metadata,
+            **described(folder, tensors),
+            shards=shards,
+            where=dict(where),
+            index_name=path.name,
+            index=index,
         )
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return (self.path / self.index_name, *(shard.path for shard in self.shards.values()))
+        return (self.path / self.index_name, *super().files)
 
     @property
     def origin(self) -> Path:
         indexes = [path for path in self.path.iterdir() if path.name.endswith(INDEX_SUFFIX)]
         return self.path if len(indexes) == 1 else self.path / self.index_name
-
-    def raw(self, key: str) -> Buffer:
-        return self.shards[self.where[key]].raw(key)
-
-    def blocks(self, key: str) -> Iterable[Buffer]:
-        return self.shards[self.where[key]].blocks(key)
-
-    def mapped(self, key: str) -> Buffer:
-        return self.shards[self.where[key]].mapped(key)
 
     def sha256(self) -> str:
         """Return a sha256 of index and shards.
@@ -111,85 +103,9 @@ class ShardedCheckpoint(Checkpoint):
         lines = sorted(f"{sha256_of(path)}  {path.name}\n" for path in self.files)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
-    def left_behind(self) -> tuple[str, ...]:
-        own = {path.name for path in self.files}
-        others = sorted(path.name for path in self.path.iterdir() if path.name not in own)
-        if not others:
-            return ()
-        shown = ", ".join(others[:8]) + (f", ... ({len(others)} in all)" if others[8:] else "")
-        return (f"not carried over from {self.path}: {shown}",)
-
-    def write_copy(self, stream: IO[bytes], edits: Mapping[str, Edit], extras: Extras) -> None:
-        # A stream is one file: what ``write_folder`` keeps apart is joined.
-        SafetensorsCheckpoint.write_converted(stream, self, edits, extras)
-
-    @classmethod
-    def write_converted(
-        cls,
-        stream: IO[bytes],
-        source: Checkpoint,
-        edits: Mapping[str, Edit],
-        extras: Extras,
-    ) -> None:
-        SafetensorsCheckpoint.write_converted(stream, source, edits, extras)
-
-    @classmethod
-    def has_room(
-        cls, source: Checkpoint, edits: Mapping[str, Edit], metadata: Mapping[str, str]
-    ) -> bool:
-        return SafetensorsCheckpoint.has_room(source, edits, metadata)
-
-    def can_link(self, folder: Path) -> bool:
-        """Tell whether ``folder`` is on the file system of the shards."""
-        device = folder.stat().st_dev
-        return all(shard.path.stat().st_dev == device for shard in self.shards.values())
-
-    def write_folder(
-        self, folder: Path, edits: Mapping[str, Edit], extras: Extras, untouched: Untouched
-    ) -> None:
-        """Fill an empty ``folder`` with this checkpoint with ``edits`` put in place.
-
-        Args:
-            folder: new and empty; all in it is on the disk at the end.
-            edits: at least one; the shard of the first one gets the metadata.
-            extras: as for a file.
-            untouched: what becomes of shards without an edit. Where a file system has no links,
-                they are copied.
-
-        Raises:
-            EOFError: a shard became shorter.
-
-        """
-        first = self.where[next(iter(edits))]
-        for name, shard in self.shards.items():
-            own = {key: edit for key, edit in edits.items() if self.where[key] == name}
-            if not own and untouched == "link" and _linked(shard.path, folder / name):
-                continue
-            with new_stream(folder / name) as stream:
-                if name == first:
-                    shard.write_copy(stream, own, self._extras_of(shard, extras))
-                elif own:
-                    shard.write_copy(stream, own, Extras(shard.metadata, extras.class_names))
-                else:
-                    with shard.path.open("rb") as source:
-                        copy_stretch(source, stream, 0, os.fstat(source.fileno()).st_size)
-                sync(stream)
-        with new_stream(folder / self.index_name) as stream:
-            stream.write((json.dumps(self._new_index(edits), indent=2) + "\n").encode())
-            sync(stream)
-
-    def _extras_of(self, shard: SafetensorsCheckpoint, extras: Extras) -> Extras:
-        """Return what of the whole checkpoint's metadata belongs to one shard that is rewritten."""
-
-        def of(metadata: Mapping[str, str]) -> dict[str, str]:
-            kept = {key: text for key, text in shard.metadata.items() if key in metadata}
-            new = {k: text for k, text in metadata.items() if self.metadata.get(k) != text}
-            return {**kept, **new}
-
-        final = extras.final
-        return Extras(
-            of(extras.metadata), extras.class_names, None if final is None else lambda: of(final())
-        )
+    def _texts(self, edits: Mapping[str, Edit], extras: Extras) -> Iterator[tuple[str, bytes]]:
+        yield from super()._texts(edits, extras)
+        yield self.index_name, (json.dumps(self._new_index(edits), indent=2) + "\n").encode()
 
     def _new_index(self, edits: Mapping[str, Edit]) -> dict[str, Any]:
         totals = dict(self.index.get("metadata") or {})
@@ -200,43 +116,44 @@ class ShardedCheckpoint(Checkpoint):
         return {k: totals if k == "metadata" else value for k, value in self.index.items()}
 
 
-_DOWNLOAD = "download or export the checkpoint again"
-
-
-def find_index(folder: Path) -> Path:
-    """Return the index in a folder.
+def open_folder(folder: Path) -> FolderCheckpoint:
+    """Open the checkpoint in a folder: an index and its shards, or a single file.
 
     Raises:
-        CheckpointError: there is none, or several; with the way out.
+        CheckpointError: there is none, or several; with the way out. Or it is damaged.
 
     """
     names = sorted(path.name for path in folder.iterdir())
-    found = [name for name in names if name.endswith(INDEX_SUFFIX)]
-    if len(found) == 1:
-        return folder / found[0]
-    if found:
+    indexes = [name for name in names if name.endswith(INDEX_SUFFIX)]
+    if len(indexes) == 1:
+        return ShardedCheckpoint.open(folder / indexes[0])
+    if indexes:
         raise CheckpointError(
             folder,
-            f"holds {len(found)} indexes: {', '.join(found[:5])}",
-            f"name one of them, e.g. {folder / found[0]}",
+            f"holds {len(indexes)} indexes: {', '.join(indexes[:5])}",
+            f"name one of them, e.g. {folder / indexes[0]}",
         )
-    single = [name for name in names if name.endswith(".safetensors")]
-    if len(single) == 1:
-        hint = f"name the file: {folder / single[0]}"
-    elif any(name.endswith((".bin", ".bin.index.json")) for name in names):
+    files = [name for name in names if name.endswith(".safetensors")]
+    if len(files) == 1 or _USUAL in files:
+        return FolderCheckpoint.open(folder / (_USUAL if _USUAL in files else files[0]))
+    if files:
+        raise CheckpointError(
+            folder,
+            f"is a folder, expected one checkpoint file or an index, found {', '.join(files[:5])}",
+            f"name one of them, e.g. {folder / files[0]}",
+        )
+    pickles = [name for name in names if name.endswith((".bin", ".bin.index.json"))]
+    if len(pickles) == 1 and pickles[0].endswith(".bin"):
+        hint = f"name the file, {folder / pickles[0]}, or {_RESAVE}"
+    elif pickles:
         hint = f"its shards are pickles; {_RESAVE}"
     else:
-        hint = f"a folder needs a *{INDEX_SUFFIX} in it"
-    raise CheckpointError(folder, "is a folder, expected one checkpoint file", hint)
+        hint = f"a folder needs a *.safetensors or *{INDEX_SUFFIX} in it"
+    raise CheckpointError(folder, "is a folder, expected one checkpoint file in it", hint)
 
 
 def _read_index(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _LARGEST_INDEX:
-        raise CheckpointError(path, "is too large for an index of shards")
-    try:
-        index = json.loads(path.read_bytes(), parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(path, f"is no readable index ({error})", _DOWNLOAD) from None
+    index, _ = read_json(path, "an index of shards", _DOWNLOAD)
     where = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(where, dict) or not where:
         raise CheckpointError(path, "is no index: expected a weight_map", _DOWNLOAD)
@@ -245,10 +162,6 @@ def _read_index(path: Path) -> dict[str, Any]:
     if not isinstance(index.get("metadata") or {}, dict):
         raise CheckpointError(path, "has metadata that is no object", _DOWNLOAD)
     return index  # type: ignore[no-any-return]
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
 
 
 def _shard_path(index: Path, folder: Path, name: str) -> Path:
@@ -270,15 +183,6 @@ def _shard_path(index: Path, folder: Path, name: str) -> Path:
     if not there:
         raise CheckpointError(path, "no such file, but the index names it", _DOWNLOAD)
     return path
-
-
-def _linked(source: Path, target: Path) -> bool:
-    """Give a file another name, and tell whether the file system can."""
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        return False
-    return True
 
 
 def _size(info: TensorInfo) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from icis_cli.cli.name_options import Naming
 from icis_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,19 +16,24 @@ if TYPE_CHECKING:
     from icis_cli.checkpoint.head import Head
     from icis_cli.cli.output import Output
     from icis_cli.descriptors.alignment import AlignedClasses
+    from icis_cli.descriptors.base import Descriptors
 
 _CLASSES = "Which class is which"
 
 Weights = Annotated[
-    Path, typer.Option("--weights", metavar="CKPT", help="The classifier: .pt, .safetensors.")
+    Path,
+    typer.Option(
+        "--weights", metavar="CKPT", help="The classifier: .pt, .safetensors, .onnx, or a folder."
+    ),
 ]
 Attrs = Annotated[
-    list[Path],
+    list[Path] | None,
     typer.Option(
         "--attrs",
         metavar="DESC",
-        help="One descriptor per class: .npy, .npz, .csv, .tsv, .json, .mat. Given several "
-        "times: several views of the same classes, side by side.",
+        help="One descriptor per class: .csv, .tsv, .npy, .npz, .json, .safetensors, .parquet, "
+        ".mat, or word vectors (.txt, .vec). Given several times: several views of the same "
+        "classes, side by side.",
     ),
 ]
 UnseenAttrs = Annotated[
@@ -54,7 +60,8 @@ Seen = Annotated[
         "--seen",
         metavar="FILE",
         help="Names or 0-based descriptor row numbers of the classifier's classes, one a "
-        "line, in its order. Default: by name if the checkpoint has names, else the first K.",
+        "line, in its order; or imagenet-1k. Default: by name if the checkpoint has names, else "
+        "the first K.",
         rich_help_panel=_CLASSES,
     ),
 ]
@@ -78,17 +85,31 @@ class ClassFiles:
     classes: Path | None
     seen: Path | None
     unseen: Path | None
+    naming: Naming = field(default_factory=Naming)
 
     def check(self) -> None:
         """Refuse what no reading can mend.
 
         Raises:
-            UsageError: not as many ``--unseen-attrs`` as ``--attrs``, or a file given twice.
+            UsageError: nothing describes the classes, not as many ``--unseen-attrs`` as
+                ``--attrs``, or a file given twice.
 
         """
+        self.naming.check()
+        new = self.unseen_attrs or []
+        if not self.attrs and self.naming.names is None:
+            raise UsageError(
+                "nothing describes the classes", "give --attrs, or --names with --encoder"
+            )
+        if not self.attrs and self.classes is not None:
+            raise UsageError("--classes names the rows of --attrs files, and there is none")
+        if new and self.naming.names is not None:
+            raise UsageError(
+                "--names is for seen and new classes in one file, --unseen-attrs for two files",
+                "make descriptors of each with icis describe, and give both as --attrs",
+            )
         from icis_cli.descriptors.views import require_different_files
 
-        new = self.unseen_attrs or []
         if new and len(new) != len(self.attrs):
             raise UsageError(
                 f"--attrs is given {len(self.attrs)} time(s), --unseen-attrs {len(new)}",
@@ -100,7 +121,25 @@ class ClassFiles:
     def paths(self) -> tuple[Path, ...]:
         """All that are given."""
         lists = (path for path in (self.classes, self.seen, self.unseen) if path is not None)
-        return (*self.attrs, *(self.unseen_attrs or ()), *lists)
+        return (*self.attrs, *(self.unseen_attrs or ()), *lists, *self.naming.paths)
+
+    def read(self, known: list[str] | tuple[str, ...] | None) -> Descriptors:
+        """Read the descriptors of all classes, or of the seen ones: files first, then names.
+
+        Args:
+            known: names of the classifier's own classes, where something tells them.
+
+        Raises:
+            IcisError: a file is wrong.
+
+        """
+        from icis_cli.descriptors.registry import read_views
+        from icis_cli.descriptors.views import join_views
+
+        tables = [read_views(self.attrs, self.classes)] if self.attrs else []
+        if self.naming.names is not None:
+            tables.append(self.naming.read(known))
+        return join_views(tables)
 
 
 @dataclass(frozen=True)
@@ -112,7 +151,9 @@ class Understood:
     classes: AlignedClasses
 
 
-def understand(output: Output, weights: Path, files: ClassFiles, head: str | None) -> Understood:
+def understand(
+    output: Output, weights: Path, files: ClassFiles, head: str | None, state: str | None = None
+) -> Understood:
     """Read a checkpoint and align its classes.
 
     What is odd about the checkpoint goes to stderr; what is odd about the classes is the caller's
@@ -123,24 +164,52 @@ def understand(output: Output, weights: Path, files: ClassFiles, head: str | Non
 
     """
     from icis_cli import align, find_head, open_checkpoint, read_views
+    from icis_cli.checkpoint.class_names import HeadNames, head_names, imagenet_if_described
     from icis_cli.cli.options import lines_of
     from icis_cli.injection.record import find_record
 
-    checkpoint = open_checkpoint(weights)
+    checkpoint = open_checkpoint(weights, state)
     output.note(checkpoint.notes)
     found = find_head(checkpoint, head)
     record = find_record(checkpoint)
     if record is not None:
         output.warn([_guess(len(record.class_names) - record.seen, len(record.class_names))])
+    rows = len(found.rows)
+    seen = _seen(files.seen)
+    own = HeadNames(record.class_names, "") if record else head_names(checkpoint, rows)
+    described = files.read(_known(seen or (None if own is None else own.names), rows))
+    if own is None and seen is None:
+        own = imagenet_if_described(rows, described.names)
+    if own is not None and own.source and seen is None:
+        output.note([f"the classifier's class names are those of {own.source}"])
     aligned = align(
         found.rows,
-        read_views(files.attrs, files.classes),
+        described,
         read_views(files.unseen_attrs) if files.unseen_attrs else None,
-        head_names=checkpoint.labels.class_names if record is None else record.class_names,
-        seen=lines_of(files.seen),
+        head_names=None if own is None else own.names,
+        seen=seen,
         unseen=lines_of(files.unseen),
     )
     return Understood(checkpoint, found, aligned)
+
+
+def _seen(path: Path | None) -> list[str] | None:
+    """Return what --seen lists: a file, or ImageNet's classes."""
+    from icis_cli.checkpoint.class_names import IMAGENET, imagenet_names
+    from icis_cli.cli.options import lines_of
+
+    if path is not None and str(path) == IMAGENET and not path.exists():
+        return list(imagenet_names())
+    return lines_of(path)
+
+
+def _known(
+    names: list[str] | tuple[str, ...] | None, rows: int
+) -> list[str] | tuple[str, ...] | None:
+    """Return the names of the classifier's classes, None where they are row numbers or too few."""
+    if names is None or len(names) != rows or all(name.isdecimal() for name in names):
+        return None
+    return names
 
 
 def _guess(injected: int, rows: int) -> str:

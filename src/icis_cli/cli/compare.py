@@ -9,6 +9,7 @@ import typer
 
 from icis_cli.cli import class_options as given
 from icis_cli.cli import comparison_options as run
+from icis_cli.cli import name_options as naming
 from icis_cli.cli import options
 from icis_cli.cli import sample_options as sample
 from icis_cli.cli.output import Output
@@ -19,7 +20,7 @@ from icis_cli.workers import joined_workers
 
 def compare(
     weights: given.Weights,
-    attrs: given.Attrs,
+    attrs: given.Attrs = None,
     unseen_attrs: given.UnseenAttrs = None,
     features: Annotated[
         Path | None,
@@ -34,7 +35,12 @@ def compare(
     classes: given.Classes = None,
     seen: given.Seen = None,
     unseen: given.Unseen = None,
+    names: naming.Names = None,
+    encoder: naming.Encoder = None,
+    prompt: naming.Prompt = None,
+    download: naming.Download = False,
     head: options.HeadKey = None,
+    state: options.State = None,
     method: run.CompareMethods = None,
     seeds: run.Seeds = "0",
     calibration: run.Calibration = "auto",
@@ -66,14 +72,15 @@ def compare(
     from icis_cli.injection.record import side_file
     from icis_cli.report.comparisons import comparison_report, markdown_lines, quiet_lines
 
-    files = given.ClassFiles(attrs, unseen_attrs, classes, seen, unseen)
+    named = naming.Naming(names, encoder, prompt or [], download)
+    files = given.ClassFiles(attrs or [], unseen_attrs, classes, seen, unseen, named)
     with joined_workers(device) as workers:
         files.check()
         if csv is not None:
             given_files = (*files.paths, *(path for path in (features, labels) if path is not None))
             inputs = (weights, side_file(weights), *given_files)
             require_writable(csv, force=force, inputs=inputs, option="--csv")
-        understood = given.understand(output, weights, files, head)
+        understood = given.understand(output, weights, files, head, state)
         found, aligned = understood.head, understood.classes
         count, width = found.weight.shape
         output.say(

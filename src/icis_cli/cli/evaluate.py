@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from icis_cli.cli import image_options as image
 from icis_cli.cli import options
 from icis_cli.cli import sample_options as sample
 from icis_cli.cli.output import Output
@@ -16,7 +16,6 @@ from icis_cli.errors import QualityGateError, UsageError
 from icis_cli.workers import Workers, joined_workers
 
 if TYPE_CHECKING:
-    from icis_cli.checkpoint.base import Checkpoint
     from icis_cli.evaluation.known import KnownHead
     from icis_cli.evaluation.result import Evaluation
     from icis_cli.injection.injector import Injector
@@ -94,12 +93,14 @@ def evaluate(
         ),
     ] = None,
     head: options.HeadKey = None,
-    arch: Annotated[
-        str | None,
-        typer.Option(
-            "--arch", metavar="NAME", help="torchvision model for --images, e.g. resnet50."
-        ),
-    ] = None,
+    state: options.State = None,
+    folders: image.Folders = None,
+    arch: image.Arch = None,
+    resize: image.Resize = None,
+    crop: image.Crop = None,
+    mean: image.Mean = None,
+    std: image.Std = None,
+    interpolation: image.Interpolation = None,
     device: options.Device = "auto",
     batch: Annotated[int, typer.Option("--batch-size", min=1, help="Images at once.")] = 32,
     readers: sample.Readers = None,
@@ -123,16 +124,22 @@ def evaluate(
     if sum(source is not None for source in (features, images, reference)) != 1:
         raise UsageError("give one of --features, --images and --reference")
     _require_partner("--unseen", unseen, "--classes", classes)
-    _require_partner("--arch", arch, "--images", images)
-    _require_partner("--workers", readers, "--images", images)
+    for option, given in (
+        ("--folders", folders), ("--arch", arch), ("--resize", resize), ("--crop", crop),
+        ("--mean", mean), ("--std", std), ("--interpolation", interpolation),
+        ("--workers", readers),
+    ):  # fmt: skip
+        _require_partner(option, given, "--images", images)
     _require_partner("--labels", labels, "--features", features)
     _require_partner("--reference-classes", reference_classes, "--reference", reference)
     _check_gate("--min-harmonic", min_harmonic, reference)
     _check_gate("--min-zsl", min_zsl, reference)
+    prepared = image.preprocessing_of(resize, crop, mean, std, interpolation)
     from icis_cli import Injector, known_head, open_checkpoint
 
+    network = None
     with joined_workers(device) as workers:
-        checkpoint = open_checkpoint(weights)
+        checkpoint = open_checkpoint(weights, state)
         output.note(checkpoint.notes)
         loaded = None if injector is None else Injector.load(injector)
         known = known_head(
@@ -149,12 +156,13 @@ def evaluate(
         if features is not None:
             evaluation = _features(output, known, features, labels, workers)
         elif images is not None:
-            how = _How(arch, device, batch, readers, workers)
-            evaluation = _images(output, checkpoint, known, images, how)
+            run = image.ImageRun(folders, arch, prepared, device, batch, readers, workers)
+            evaluation, network = run.evaluate(output, checkpoint, known, images)
         new = sum(one.samples for one in evaluation.classes if one.kind == "unseen")
         output.warn(sample.one_sided(evaluation.samples - new, new))
         gates = _gates(evaluation, min_harmonic, min_zsl)
-        _print(output, weights, evaluation, gates)
+        about = {} if network is None else {"network": network.to_json()}
+        _print(output, weights, evaluation, {**about, "gates": gates})
         _require_passed(gates)
 
 
@@ -172,17 +180,6 @@ def _check_gate(option: str, value: float | None, reference: Path | None) -> Non
         raise UsageError("the quality gates need samples: --features or --images")
 
 
-@dataclass(frozen=True)
-class _How:
-    """How images are answered, as the options say."""
-
-    arch: str | None
-    device: str
-    batch: int
-    readers: int | None
-    workers: Workers
-
-
 def _features(
     output: Output, known: KnownHead, path: Path, labels: Path | None, workers: Workers
 ) -> Evaluation:
@@ -192,27 +189,6 @@ def _features(
     with output.bar("eval", "samples") as bar:
         watch = sample.with_rate(bar)
         return evaluate_features(known, features, workers=workers, watch=watch)
-
-
-def _images(
-    output: Output, checkpoint: Checkpoint, known: KnownHead, folder: Path, how: _How
-) -> Evaluation:
-    from icis_cli import evaluate_images, find_images
-
-    found = find_images(folder, known.names)
-    output.note(found.notes)
-    with output.bar("eval", "images") as bar:
-        return evaluate_images(
-            checkpoint,
-            known,
-            found,
-            arch=how.arch,
-            device=how.device,
-            batch=how.batch,
-            readers=how.readers,
-            workers=how.workers,
-            watch=sample.with_rate(bar),
-        )
 
 
 def _compare(
@@ -277,9 +253,7 @@ def _require_passed(gates: list[dict[str, Any]]) -> None:
         raise QualityGateError(f"quality gate missed: {missed}")
 
 
-def _print(
-    output: Output, weights: Path, evaluation: Evaluation, gates: list[dict[str, Any]]
-) -> None:
+def _print(output: Output, weights: Path, evaluation: Evaluation, more: dict[str, Any]) -> None:
     from icis_cli.report.tables import evaluation_report, fraction
 
     output.result(
@@ -287,5 +261,5 @@ def _print(
         f"harmonic {fraction(evaluation.harmonic)} seen {fraction(evaluation.seen)} "
         f"unseen {fraction(evaluation.unseen)} ausuc {fraction(evaluation.ausuc)} "
         f"zsl {fraction(evaluation.zsl_top1)}",
-        {"weights": str(weights), **evaluation.to_json(), "gates": gates},
+        {"weights": str(weights), **evaluation.to_json(), **more},
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from icis_cli.cli import class_options as given
+from icis_cli.cli import name_options as naming
 from icis_cli.cli import options
 from icis_cli.cli.output import Output
+from icis_cli.cli.progress import kept_progress, shown
 from icis_cli.cli.recipe_options import (
     METHOD_NAMES,
     Batch,
@@ -30,7 +33,7 @@ _VALIDATION = "Validation by held-out seen classes"
 
 def fit(
     weights: given.Weights,
-    attrs: given.Attrs,
+    attrs: given.Attrs = None,
     unseen_attrs: given.UnseenAttrs = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="The injector to write.")
@@ -38,7 +41,12 @@ def fit(
     classes: given.Classes = None,
     seen: given.Seen = None,
     unseen: given.Unseen = None,
+    names: naming.Names = None,
+    encoder: naming.Encoder = None,
+    prompt: naming.Prompt = None,
+    download: naming.Download = False,
     head: options.HeadKey = None,
+    state: options.State = None,
     method: Annotated[
         str,
         typer.Option(
@@ -106,6 +114,14 @@ def fit(
     loss: Loss = None,
     inputs: Inputs = None,
     without: Without = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on where a long fit with the same options was stopped. What it had trained is "
+            "in OUT.progress until it is complete.",
+        ),
+    ] = False,
     force: options.Force = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
@@ -138,7 +154,8 @@ def fit(
         )
     if cv == 0 and len(methods) > 1:
         raise UsageError("nothing can be chosen with --cv 0", "leave it out, or name one --method")
-    files = given.ClassFiles(attrs, unseen_attrs, classes, seen, unseen)
+    named = naming.Naming(names, encoder, prompt or [], download)
+    files = given.ClassFiles(attrs or [], unseen_attrs, classes, seen, unseen, named)
     files.check()
     from icis_cli import fit as fit_injector
     from icis_cli.injection.choosing import choose
@@ -150,7 +167,7 @@ def fit(
     from icis_cli.validation.selection import AUTO_MEMBERS
 
     require_writable(out, force=force, inputs=(weights, side_file(weights), *files.paths))
-    known = given.understand(output, weights, files, head)
+    known = given.understand(output, weights, files, head, state)
     checkpoint, found, aligned = known.checkpoint, known.head, known.classes
     if cv:
         fold_numbers(len(found.rows), cv)  # too many folds are refused before anything is trained
@@ -166,36 +183,36 @@ def fit(
         return
     device = choose_device(device) if any(one.seeded for one in methods) else "cpu"
     members = ensemble or (AUTO_MEMBERS if method == "auto" else 1)
-    with output.bar("hold out", "tried") as bar:
-        choice = choose(
-            found,
-            aligned,
-            methods,
-            folds=cv,
-            members=members,
-            seed=seed,
-            device=device,
-            watch=None if bar is None else bar.show,
-        )
-    figures = None if choice.held is None else judge(found.rows, choice.held)
-    output.say(choice_report(choice, figures))
-    with output.bar(f"fit {choice.method.name}", "epochs") as bar:
-        injector = fit_injector(
-            checkpoint,
-            found,
-            aligned,
-            choice.method,
-            seed=seed,
-            device=device,
-            views=choice.views,
-            members=members if choice.method.seeded else 1,
-            folds=0,
-            held=choice.held,
-            watch=None
-            if bar is None
-            else lambda step: bar.show(step.epoch, step.epochs, f"loss {step.loss:.4f}"),
-        )
-    injector.save(out, force=force)
+    with kept_progress(output, out, device, anew=not resume) as progress:
+        with output.bar("hold out", "tried") as bar:
+            choice = choose(
+                found,
+                aligned,
+                methods,
+                folds=cv,
+                members=members,
+                seed=seed,
+                device=device,
+                watch=None if bar is None else bar.show,
+                trainings=progress,
+            )
+        figures = None if choice.held is None else judge(found.rows, choice.held)
+        output.say(choice_report(choice, figures))
+        with output.bar(f"fit {choice.method.name}", "epochs") as bar:
+            injector = fit_injector(
+                checkpoint,
+                found,
+                aligned,
+                choice.method,
+                seed=seed,
+                device=device,
+                views=choice.views,
+                members=members if choice.method.seeded else 1,
+                folds=0,
+                held=choice.held,
+                watch=replace(progress, watch=None if bar is None else shown(bar)),
+            )
+        injector.save(out, force=force)
     losses = injector.losses
     course = f"; loss {losses[0]:.4f} -> {losses[-1]:.4f}" if losses else ""
     output.say(f"{injector.stopped}{course}")

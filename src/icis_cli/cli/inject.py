@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from icis_cli.cli import name_options as naming
 from icis_cli.cli import options
 from icis_cli.cli.output import Output
 from icis_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from icis_cli.checkpoint.base import Checkpoint
-    from icis_cli.checkpoint.sharded import Untouched
+    from icis_cli.checkpoint.folder import Untouched
+    from icis_cli.descriptors.base import Descriptors
     from icis_cli.injection.expansion import Expansion
+    from icis_cli.injection.injector import Injector
+    from icis_cli.injection.planning import Auxiliary
 
 
 def inject(
@@ -27,6 +31,7 @@ def inject(
             "--weights", metavar="CKPT", help="The classifier. Default: the one given to fit."
         ),
     ] = None,
+    state: options.State = None,
     attrs: Annotated[
         list[Path] | None,
         typer.Option(
@@ -52,6 +57,9 @@ def inject(
             help="Names or row numbers of the classes to add. Default: all that are new.",
         ),
     ] = None,
+    names: naming.Names = None,
+    encoder: naming.SameEncoder = None,
+    download: naming.Download = False,
     calibration: Annotated[
         str,
         typer.Option(
@@ -89,6 +97,15 @@ def inject(
             "link: another name of the same file, which takes no room.",
         ),
     ] = "copy",
+    auxiliary: Annotated[
+        str,
+        typer.Option(
+            "--auxiliary",
+            metavar="widen|drop",
+            help="What becomes of heads that take part in training alone (GoogLeNet, Inception "
+            "v3): neutral rows for the new classes, or they are left out.",
+        ),
+    ] = "widen",
     remove: Annotated[
         bool,
         typer.Option("--remove", help="Take all injected rows off --weights instead."),
@@ -106,16 +123,21 @@ def inject(
     output = Output.of("inject", json=json, quiet=quiet, no_progress=no_progress)
     wanted = options.calibration_of(calibration, expected_accuracy)
     untouched = _untouched(shards)
+    sides = _sides(auxiliary)
     if remove and weights is None:
         raise UsageError("--remove needs --weights: the checkpoint to take rows off")
-    if remove and (attrs or unseen or calibration != "auto" or expected_accuracy is not None):
+    if names is None and (encoder is not None or download):
+        raise UsageError("--encoder and --download need --names: the classes to describe")
+    if remove and (
+        attrs or names or unseen or calibration != "auto" or expected_accuracy is not None
+    ):
         raise UsageError("--remove takes all injected rows off: leave out what to add")
     from icis_cli import Injector, expand, open_checkpoint, read_views
     from icis_cli import remove as remove_rows
     from icis_cli.injection.expansion import check_outputs
 
     if remove and weights is not None:
-        checkpoint = open_checkpoint(weights)
+        checkpoint = open_checkpoint(weights, state)
         output.note(checkpoint.notes)
         original = out or _beside(checkpoint, "original")
         check_outputs(checkpoint, original, force=force)
@@ -123,13 +145,18 @@ def inject(
         _finish(output, removal, original, untouched, force=force, dry_run=dry_run)
         return
     loaded = Injector.load(injector)
-    checkpoint = open_checkpoint(Path(loaded.source.path) if weights is None else weights)
+    if weights is None:
+        checkpoint = open_checkpoint(loaded.source.path, state or loaded.source.state)
+    else:
+        checkpoint = open_checkpoint(weights, state)
     output.note(checkpoint.notes)
     new = out or _beside(checkpoint, "injected")
-    described = (injector, *(attrs or ()), classes, unseen)
+    described = (injector, *(attrs or ()), classes, unseen, names)
     inputs = tuple(path for path in described if path is not None)
     check_outputs(checkpoint, new, force=force, inputs=inputs)
-    table = read_views(attrs, classes) if attrs else None
+    table = read_views(attrs, classes) if attrs and names is None else None
+    if names is not None:
+        table = _named(loaded, names, attrs or [], classes, encoder, download=download)
     chosen = options.lines_of(unseen)
     expansion = expand(
         checkpoint,
@@ -138,8 +165,25 @@ def inject(
         unseen=None if chosen is None else tuple(chosen),
         calibration=wanted,
         accuracy=expected_accuracy,
+        auxiliary=sides,
     )
     _finish(output, expansion, new, untouched, force=force, dry_run=dry_run)
+
+
+def _named(
+    injector: Injector,
+    names: Path,
+    attrs: list[Path],
+    classes: Path | None,
+    encoder: str | None,
+    *,
+    download: bool,
+) -> Descriptors:
+    """Describe classes by their names, and by files where fit had some, too."""
+    from icis_cli import describe_further, read_descriptors
+
+    others = [read_descriptors(path, classes) for path in attrs]
+    return describe_further(injector, names, others, encoder=encoder, download=download)
 
 
 def _beside(checkpoint: Checkpoint, what: str) -> Path:
@@ -155,6 +199,13 @@ def _untouched(shards: str) -> Untouched:
     if shards not in known:
         raise UsageError(f"--shards {shards}: expected copy or link")
     return known[shards]
+
+
+def _sides(auxiliary: str) -> Auxiliary:
+    known: dict[str, Auxiliary] = {"widen": "widen", "drop": "drop"}
+    if auxiliary not in known:
+        raise UsageError(f"--auxiliary {auxiliary}: expected widen or drop")
+    return known[auxiliary]
 
 
 def _finish(

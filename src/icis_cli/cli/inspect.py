@@ -16,11 +16,12 @@ def inspect(
         Path,
         typer.Argument(
             metavar="CKPT",
-            help="The checkpoint: .pt, .safetensors, or a folder of shards.",
+            help="The checkpoint: .pt, .safetensors, .onnx, or a folder.",
             show_default=False,
         ),
     ],
     head: options.HeadKey = None,
+    state: options.State = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -29,8 +30,8 @@ def inspect(
     Of the tensors, only the final layer is read. Example: icis inspect resnet50.pt
     """
     output = Output.of("inspect", json=json, quiet=quiet, no_progress=True)
-    from icis_cli import inspect_checkpoint
+    from icis_cli import inspect_checkpoint, open_checkpoint
     from icis_cli.report.inspections import inspection_line, inspection_report
 
-    inspection = inspect_checkpoint(weights, head)
+    inspection = inspect_checkpoint(open_checkpoint(weights, state), head)
     output.result(inspection_report(inspection), inspection_line(inspection), inspection.to_json())

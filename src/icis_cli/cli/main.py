@@ -15,9 +15,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from icis_cli import __version__
-from icis_cli.cli import benchmark, compare, demo, evaluate, fit, inject, inspect
+from icis_cli.cli import benchmark, compare, demo, describe, evaluate, fit, inject, inspect, verify
 from icis_cli.cli.output import StdoutError, print_error, to_stdout
-from icis_cli.errors import IcisError, QualityGateError, UsageError
+from icis_cli.errors import IcisError, QualityGateError, UsageError, VerificationError
 from icis_cli.workers import is_alone, is_first, process_count
 
 #: Commands whose work several processes can share.
@@ -43,8 +43,10 @@ app.command("fit")(fit.fit)
 app.command("inject")(inject.inject)
 app.command("eval")(evaluate.evaluate)
 app.command("inspect")(inspect.inspect)
+app.command("verify")(verify.verify)
 app.command("compare")(compare.compare)
 app.command("benchmark")(benchmark.benchmark)
+app.command("describe")(describe.describe)
 app.command("demo")(demo.demo)
 
 
@@ -79,7 +81,7 @@ def run(arguments: list[str]) -> int:
         code = app(args=arguments, prog_name="icis", standalone_mode=False)
         if code == _INTERRUPTED:  # newer typer turns the interrupt into this
             raise KeyboardInterrupt
-    except QualityGateError as error:
+    except (QualityGateError, VerificationError) as error:
         return _report(error, as_json=False)  # the result has been printed already
     except StdoutError as error:
         _trace()

@@ -36,6 +36,17 @@ HeadKey = Annotated[
     ),
 ]
 
+State = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        metavar="KEY",
+        help="Of a training checkpoint with several networks in it (model, model_ema): the entry "
+        "to take. Default: an averaged one first.",
+        show_default=False,
+    ),
+]
+
 
 def _known_device(device: str) -> str:
     require_device(device)

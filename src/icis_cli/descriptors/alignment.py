@@ -89,7 +89,8 @@ def align(
     if available < count:
         raise AlignmentError(
             f"{descriptors.path} describes {available} classes, but the head has {count} rows",
-            "every class of the head needs a descriptor",
+            "every class of the head needs a descriptor"
+            + (", or, if it is ImageNet's, --seen imagenet-1k" if count == 1000 else ""),
         )
     files = (descriptors,) if unseen_descriptors is None else (descriptors, unseen_descriptors)
     notes = [note for file in files for note in file.notes]

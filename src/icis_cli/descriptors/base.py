@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from icis_cli.arrays import FloatArray, IntArray
 from icis_cli.errors import DescriptorError
 from icis_cli.lazy import blocks
+
+if TYPE_CHECKING:
+    from icis_cli.encoders.base import Encoding
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,14 @@ class View:
         path: where it was read from.
         width: how many of the columns are its own.
         columns: their names, or None.
+        encoding: how they were made, where they were made of class names.
 
     """
 
     path: Path
     width: int
     columns: tuple[str, ...] | None = None
+    encoding: Encoding | None = None
 
     @property
     def name(self) -> str:
@@ -49,6 +55,7 @@ class Descriptors:
         warnings: what is odd but no error, e.g. classes whose descriptors are equal.
         notes: what a person may want to check.
         joined: the files whose columns stand side by side, where there are several.
+        encoding: how they were made, where they were made of the class names in ``path``.
 
     """
 
@@ -59,11 +66,13 @@ class Descriptors:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     joined: tuple[View, ...] = ()
+    encoding: Encoding | None = None
 
     @property
     def views(self) -> tuple[View, ...]:
         """The files in the order of their columns, at least one."""
-        return self.joined or (View(self.path, self.values.shape[1], self.columns),)
+        own = View(self.path, self.values.shape[1], self.columns, self.encoding)
+        return self.joined or (own,)
 
     def label(self, row: int) -> str:
         """Return what to call a row in messages: its name, or its number."""
@@ -174,7 +183,7 @@ def _check_values(found: Descriptors) -> None:
             first = first or (part.start + row, column)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             squared = np.square(block).sum(axis=1)
-        zero += (part.start + np.flatnonzero(~block.any(axis=1))).tolist()
+            zero += (part.start + np.flatnonzero(~block.any(axis=1))).tolist()
         unfit = ~np.isfinite(squared) | (squared < np.finfo(np.float32).tiny)
         beyond += (part.start + np.flatnonzero(unfit)).tolist()
     if first is not None:

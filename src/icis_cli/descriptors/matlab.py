@@ -1,4 +1,4 @@
-"""Descriptors in MATLAB v5 files, as xlsa17's ``att_splits.mat``.
+"""Descriptors in MATLAB files, as xlsa17's ``att_splits.mat``.
 
 There ``att`` is (d, C), one column per class in the order of ``allclasses_names``.
 """
@@ -18,7 +18,7 @@ def read_mat(path: Path) -> Descriptors:
     """Read ``att`` and ``allclasses_names``.
 
     Raises:
-        DescriptorError: not MATLAB v5, without ``att``, or names that are no texts.
+        DescriptorError: no MATLAB file, without ``att``, or names that are no texts.
 
     """
     content = load_arrays(path, ("att", "allclasses_names"), DescriptorError)

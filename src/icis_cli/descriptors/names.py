@@ -84,7 +84,10 @@ def match_names(wanted: Sequence[str], available: Sequence[str], where: str) -> 
     return Match(tuple(rows), tuple(inexact))
 
 
-_SPELLING = "names may differ in case, '_', '-', '+' and a leading '001.', in nothing else"
+_SPELLING = (
+    "names may differ in case, '_', '-', '+' and a leading '001.', in nothing else; or list the "
+    "head's classes with --seen"
+)
 
 
 def _not_found(missing: list[str], count: int, available: Sequence[str], where: str) -> str:

@@ -2,79 +2,76 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from icis_cli.descriptors.base import Descriptors, checked
-from icis_cli.errors import DescriptorError, first_line
+from icis_cli.errors import DescriptorError
+from icis_cli.numpy_arrays import is_archive, list_members, read_array, read_members
 
-#: A ``.npy`` larger than this is mapped, so that it need not fit into memory.
+#: An array of more bytes than this is mapped where it can be, so that it need not fit into memory.
 _MAPPED = 1 << 26
 
-#: Names that the arrays of an ``.npz`` commonly have, in the order in which they are looked for.
-_VALUES = ("descriptors", "attributes", "attrs", "att", "embeddings", "vectors", "features")
-_NAMES = ("names", "classes", "class_names", "categories", "allclasses_names")
-
-
-def load_array(path: Path) -> Any:
-    """Open a ``.npy`` or ``.npz`` without unpickling anything; a large ``.npy`` is mapped.
-
-    Raises:
-        DescriptorError: it is missing or not such a file.
-
-    """
-    try:
-        with path.open("rb") as stream:
-            if stream.read(2) != b"PK":
-                if path.stat().st_size > _MAPPED:
-                    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-                stream.seek(0)
-                return np.load(stream, allow_pickle=False)
-        with zipfile.ZipFile(path):  # numpy would leave a damaged archive open
-            pass
-        return np.load(path, allow_pickle=False)
-    except Exception as error:  # a damaged file can raise anything
-        raise DescriptorError(
-            path,
-            f"is no readable numpy file ({first_line(error)})",
-            "save plain numbers: numpy.save(path, array)",
-        ) from None
+#: Names that the arrays of a file commonly have, in the order in which they are looked for.
+VALUES = ("descriptors", "attributes", "attrs", "att", "embeddings", "vectors", "features")
+NAMES = ("names", "classes", "class_names", "categories", "allclasses_names")
 
 
 def read_numpy(path: Path) -> Descriptors:
-    """Read what numpy wrote; its content tells whether it is one array or several."""
-    loaded = load_array(path)
-    return checked(path, loaded) if isinstance(loaded, np.ndarray) else _read_archive(path, loaded)
+    """Read what numpy wrote; its content tells whether it is one array or several.
+
+    Raises:
+        DescriptorError: it is no such file, damaged, or holds no matrix that can be told.
+
+    """
+    if not is_archive(path, DescriptorError):
+        return checked(path, read_array(path, DescriptorError, _MAPPED))
+    headers = list_members(path, DescriptorError)
+    shapes = {name: header.shape for name, header in headers.items()}
+    numbers = [name for name, header in headers.items() if header.dtype.kind in "fiub"]
+    values = choose_matrix(path, shapes, numbers)
+    texts_there = [name for name, header in headers.items() if header.dtype.kind in "US"]
+    names = next((name for name in NAMES if name in texts_there), None)
+    columns = "columns" if "columns" in texts_there else None
+    wanted = [name for name in (values, names, columns) if name is not None]
+    found = read_members(path, wanted, DescriptorError, _MAPPED)
+    arrays = dict(zip(wanted, found, strict=True))
+    return checked(
+        path,
+        arrays[values],
+        None if names is None else texts(arrays[names]),
+        None if columns is None else texts(arrays[columns]),
+    )
 
 
-def _read_archive(path: Path, archive: Any) -> Descriptors:
-    """Read a matrix (C, d), and names if there is a text array of one of the usual names."""
-    with archive:
-        try:
-            arrays = {name: archive[name] for name in archive.files}
-        except Exception as error:  # a damaged file can raise anything
-            raise DescriptorError(path, f"cannot be read ({first_line(error)})") from None
-    matrices = [n for n, array in arrays.items() if array.ndim == 2 and array.dtype.kind in "fiub"]
-    chosen = next((name for name in _VALUES if name in matrices), None)
+def choose_matrix(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], numbers: Collection[str]
+) -> str:
+    """Return which array of a file holds the descriptors: by its name, or the only matrix.
+
+    Args:
+        path: of the file.
+        shapes: of all its arrays.
+        numbers: the names of those that hold real numbers.
+
+    Raises:
+        DescriptorError: none, or it cannot be told.
+
+    """
+    matrices = [name for name in numbers if len(shapes[name]) == 2]
+    chosen = next((name for name in VALUES if name in matrices), None)
     if chosen is None and len(matrices) == 1:
         chosen = matrices[0]
     if chosen is None:
-        found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items()) or "nothing"
+        listed = [f"{name} {shape}" for name, shape in shapes.items()]
+        more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
         raise DescriptorError(
             path,
-            f"expected one matrix of numbers or an array named 'descriptors', found {found}",
+            "expected one matrix of numbers or an array named 'descriptors', found "
+            + (", ".join(listed[:8]) + more or "nothing"),
         )
-    names = next((arrays[n] for n in _NAMES if n in arrays and arrays[n].dtype.kind in "US"), None)
-    columns = arrays.get("columns")
-    return checked(
-        path,
-        arrays[chosen],
-        None if names is None else texts(names),
-        texts(columns) if columns is not None and columns.dtype.kind in "US" else None,
-    )
+    return chosen
 
 
 def texts(array: Any) -> list[str]:

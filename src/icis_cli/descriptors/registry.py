@@ -9,8 +9,11 @@ from icis_cli.descriptors.base import Descriptors, check_names, checked
 from icis_cli.descriptors.json_files import read_json
 from icis_cli.descriptors.matlab import read_mat
 from icis_cli.descriptors.numpy_files import read_numpy
+from icis_cli.descriptors.parquet import read_parquet
+from icis_cli.descriptors.safetensors_files import read_safetensors
 from icis_cli.descriptors.tables import read_table
 from icis_cli.descriptors.views import join_views, require_different_files
+from icis_cli.descriptors.word_text import read_word_text
 from icis_cli.errors import DescriptorError
 
 READERS: dict[str, Callable[[Path], Descriptors]] = {
@@ -20,6 +23,11 @@ READERS: dict[str, Callable[[Path], Descriptors]] = {
     ".tsv": read_table,
     ".json": read_json,
     ".mat": read_mat,
+    ".safetensors": read_safetensors,
+    ".parquet": read_parquet,
+    ".txt": read_word_text,
+    ".vec": read_word_text,
+    ".glove": read_word_text,
 }
 
 
@@ -30,7 +38,7 @@ def read_descriptors(path: Path | str, classes: Path | str | None = None) -> Des
     """Read class descriptors from a file whose suffix names a known format.
 
     Args:
-        path: ``.npy``, ``.npz``, ``.csv``, ``.tsv``, ``.json`` or ``.mat``; one row per class.
+        path: one row per class; its suffix is one of ``READERS``.
         classes: text file with one class name per descriptor row, where ``path`` has none.
 
     Raises:

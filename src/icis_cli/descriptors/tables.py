@@ -13,7 +13,7 @@ from icis_cli.descriptors.base import Descriptors, checked
 from icis_cli.errors import DescriptorError
 
 #: What a column of class names is called, in lower case.
-_NAME_COLUMN = ("", "class", "classes", "class_name", "name", "label", "id")
+NAME_COLUMNS = ("", "class", "classes", "class_name", "name", "label", "id")
 
 
 def read_table(path: Path) -> Descriptors:
@@ -79,7 +79,7 @@ def _is_header(cells: list[str]) -> bool:
     A line with both numbers and something else beyond the first cell is taken for a class whose
     number is missing or misspelt: dropping it as a header would shift all classes by one.
     """
-    if cells[0].casefold() in _NAME_COLUMN:
+    if cells[0].casefold() in NAME_COLUMNS:
         return True  # the other columns may be called 0, 1, 2
     beyond = cells[1:] or cells
     if _counts(cells) or _counts(beyond):
@@ -98,7 +98,7 @@ def _counts(cells: list[str]) -> bool:
 
 def _is_index(columns: list[str] | None, width: int) -> bool:
     """Tell whether the first column is headed as class names, be they numbers (WordNet ids)."""
-    return columns is not None and len(columns) == width and columns[0].casefold() in _NAME_COLUMN
+    return columns is not None and len(columns) == width and columns[0].casefold() in NAME_COLUMNS
 
 
 def _starts_with_names(path: Path, lines: list[tuple[int, list[str]]]) -> bool:

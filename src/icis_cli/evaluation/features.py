@@ -17,7 +17,7 @@ from icis_cli.descriptors.numpy_files import texts
 from icis_cli.descriptors.registry import read_lines
 from icis_cli.errors import DescriptorError, FeatureError
 from icis_cli.evaluation.feature_values import require_float32
-from icis_cli.evaluation.stored import is_archive, read_array, read_members
+from icis_cli.numpy_arrays import is_archive, read_array, read_members
 
 #: Digits of a label that is a number; more do not fit 64 bits.
 _DIGITS = 18
@@ -133,18 +133,22 @@ def read_features(path: Path | str, labels: Path | str | None = None) -> Feature
     if labels is not None:
         labels = Path(labels)
         _require_file(labels, "--labels")
-        values = read_members(path, ("features",))[0] if is_archive(path) else read_array(path)
+        values = (
+            read_members(path, ("features",), FeatureError)[0]
+            if is_archive(path, FeatureError)
+            else read_array(path, FeatureError)
+        )
         _require_matrix(values, path)
         return Features(values, _labels_of_file(labels, len(values), path), path)
-    if not is_archive(path):
-        values = read_array(path)  # or it is no such file at all
+    if not is_archive(path, FeatureError):
+        values = read_array(path, FeatureError)  # or it is no such file at all
         raise FeatureError(
             path,
             f"is one array {values.shape} without labels, expected an .npz with 'features' and "
             "'labels'",
             "give the labels of a .npy in a file of their own: --labels FILE",
         )
-    values, stored = read_members(path, ("features", "labels"))
+    values, stored = read_members(path, ("features", "labels"), FeatureError)
     _require_matrix(values, path)
     return Features(values, _checked_labels(stored, len(values), "'labels' is", path), path)
 
@@ -169,7 +173,7 @@ def _labels_of_file(labels: Path, samples: int, path: Path) -> Sequence[str] | I
     with labels.open("rb") as stream:
         is_numpy = stream.read(6) == npy.MAGIC_PREFIX
     if is_numpy:
-        return _checked_labels(read_array(labels), samples, "is", labels)
+        return _checked_labels(read_array(labels, FeatureError), samples, "is", labels)
     try:
         lines = read_lines(labels)
     except DescriptorError as error:

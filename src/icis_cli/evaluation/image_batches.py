@@ -6,7 +6,7 @@ Imports torch inside functions.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,9 @@ from icis_cli.runtime import core_count, import_torch
 #: Fewer images are read sooner than processes to read them have started.
 _FEW = 128
 _MOST_READERS = 8
+
+#: Longer side over shorter side; resized to a usual shorter side, more would fill the memory.
+_LONGEST = 500
 
 #: Modes of Pillow with more than 8 bits a colour: it would turn most of them white.
 _TOO_DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -53,12 +56,12 @@ class ImageFiles:
 
     Attributes:
         paths: N files.
-        transform: PIL image -> tensor (3, H, W).
+        transform: image of Pillow in RGB -> tensor (3, H, W).
 
     """
 
     paths: Sequence[Path]
-    transform: Any
+    transform: Callable[[Any], Any]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -73,6 +76,11 @@ class ImageFiles:
                 warnings.simplefilter("ignore")  # of odd files that are read all the same
                 if image.mode in _TOO_DEEP:
                     return Damaged(path, f"has {image.mode} pixels, expected 8 bits a colour")
+                if max(image.size) > _LONGEST * min(image.size):
+                    width, height = image.size
+                    return Damaged(
+                        path, f"is {width} x {height} pixels, far too long for its width"
+                    )
                 return self.transform(_coloured(image))
         except Exception as error:  # a damaged file can raise anything
             return Damaged(path, f"is no readable image ({first_line(error)})")

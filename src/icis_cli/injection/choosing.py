@@ -10,7 +10,7 @@ from icis_cli.descriptors.alignment import AlignedClasses
 from icis_cli.descriptors.views import ViewSpace
 from icis_cli.errors import TrainingError
 from icis_cli.injection.fitting import default_folds, seen_pairs
-from icis_cli.methods.base import Method, SeenPairs
+from icis_cli.methods.base import Method, SeenPairs, Watch
 from icis_cli.validation.heldout import HeldOut, affordable_folds, hold_out
 from icis_cli.validation.selection import (
     Selection,
@@ -53,6 +53,7 @@ def choose(
     seed: int = 0,
     device: str = "cpu",
     watch: SelectionWatch | None = None,
+    trainings: Watch | None = None,
 ) -> Choice:
     """Choose by held-out seen classes.
 
@@ -65,6 +66,7 @@ def choose(
         seed: of the methods.
         device: ``"cpu"`` or ``"cuda"``.
         watch: told about each method.
+        trainings: told about every epoch, and keeps progress if it is a ``Progress``.
 
     Raises:
         TrainingError: a choice without folds, too few classes, or as in ``Method.fit``.
@@ -87,6 +89,7 @@ def choose(
         seed=seed,
         device=device,
         watch=watch,
+        trainings=trainings,
     )
     return Choice(method, views, held, selection, weights)
 
@@ -115,6 +118,7 @@ def choose_method(
     seed: int = 0,
     device: str = "cpu",
     watch: SelectionWatch | None = None,
+    trainings: Watch | None = None,
 ) -> tuple[Method, HeldOut | None, Selection | None]:
     """Return the method, its held-out rows (None without folds), and from what it was chosen.
 
@@ -127,6 +131,7 @@ def choose_method(
         seed: as in :func:`choose`.
         device: as in :func:`choose`.
         watch: as in :func:`choose`.
+        trainings: as in :func:`choose`.
 
     Raises:
         TrainingError: as in ``select_method``.
@@ -134,7 +139,15 @@ def choose_method(
     """
     if len(methods) > 1:
         found = select_method(
-            methods, pairs, width, folds, members=members, seed=seed, device=device, watch=watch
+            methods,
+            pairs,
+            width,
+            folds,
+            members=members,
+            seed=seed,
+            device=device,
+            watch=watch,
+            trainings=trainings,
         )
         return methods[found.chosen], found.held, found
     (method,) = methods
@@ -142,7 +155,10 @@ def choose_method(
         return method, None, None
     if watch is not None:
         watch(0, 1, describe(method))
-    return method, hold_out(method, pairs, folds, members=members, seed=seed, device=device), None
+    held = hold_out(
+        method, pairs, folds, members=members, seed=seed, device=device, watch=trainings
+    )
+    return method, held, None
 
 
 def choose_views(

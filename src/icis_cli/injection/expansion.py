@@ -14,9 +14,9 @@ from typing import IO
 
 from icis_cli.background import in_background
 from icis_cli.checkpoint.base import Checkpoint, Edit, Extras
+from icis_cli.checkpoint.folder import FolderCheckpoint, Untouched
 from icis_cli.checkpoint.head import Head
 from icis_cli.checkpoint.registry import container_for
-from icis_cli.checkpoint.sharded import ShardedCheckpoint, Untouched
 from icis_cli.errors import CheckpointError, OutputError
 from icis_cli.files import (
     appearing_folder,
@@ -78,8 +78,8 @@ class Expansion:
             )
         if (
             shards == "link"
-            and container is ShardedCheckpoint
-            and isinstance(self.checkpoint, ShardedCheckpoint)
+            and isinstance(self.checkpoint, FolderCheckpoint)
+            and container is type(self.checkpoint)
             and not self.checkpoint.can_link(out.parent)
         ):
             notes.append("shards cannot be linked to another file system: they are copied")
@@ -95,8 +95,8 @@ class Expansion:
 
         Args:
             out: the new checkpoint. Its suffix chooses the container; the same suffix as the
-                input keeps everything else bit-identical. Of a sharded checkpoint: a new folder,
-                or with a suffix one file.
+                input keeps everything else bit-identical. Of a checkpoint in a folder: a new
+                folder, or with a suffix one file.
             force: replace existing files.
             shards: of a sharded checkpoint, whether those that do not change are copied, or are
                 another name of the same file.
@@ -132,8 +132,8 @@ class Expansion:
         shards: Untouched,
     ) -> None:
         if isinstance(target, Path):
-            if not isinstance(self.checkpoint, ShardedCheckpoint):
-                raise TypeError(f"{self.checkpoint.path} has no shards")
+            if not isinstance(self.checkpoint, FolderCheckpoint):
+                raise TypeError(f"{self.checkpoint.path} is no folder")
             self.checkpoint.write_folder(target, self.edits, extras, shards)
         elif container is type(self.checkpoint):
             self.checkpoint.write_copy(target, self.edits, extras)
@@ -192,7 +192,7 @@ def _outputs(
     paths: tuple[Path, ...], container: type[Checkpoint], *, force: bool
 ) -> Iterator[tuple[IO[bytes] | Path, Mapping[Path, IO[bytes]]]]:
     """Open what is to be written: the checkpoint (a stream, or a folder), and all streams."""
-    if container is ShardedCheckpoint:
+    if issubclass(container, FolderCheckpoint):
         with appearing_folder(paths[-1], paths[:-1], force=force) as (folder, streams):
             yield folder, streams
     else:
@@ -216,7 +216,7 @@ def check_outputs(
 
     """
     guarded = (*checkpoint.files, checkpoint.path, side_file(checkpoint.path), *inputs)
-    if container_for(out, checkpoint) is ShardedCheckpoint:
+    if issubclass(container_for(out, checkpoint), FolderCheckpoint):
         require_writable_folder(out, inputs=guarded)
     else:
         require_writable(out, force=force, inputs=guarded)

@@ -6,9 +6,10 @@ from icis_cli.checkpoint.base import Checkpoint
 from icis_cli.checkpoint.head import Head
 from icis_cli.descriptors.alignment import AlignedClasses
 from icis_cli.descriptors.views import ViewSpace
+from icis_cli.encoders.base import Encoding
 from icis_cli.files import sha256_of
 from icis_cli.injection.injector import Injector, source_of
-from icis_cli.methods.base import Method, SeenPairs, Watch
+from icis_cli.methods.base import Method, SeenPairs, Setting, Watch
 from icis_cli.methods.ensemble import fit_ensemble
 from icis_cli.methods.icis import Icis
 from icis_cli.runtime import choose_device
@@ -87,10 +88,15 @@ def fit(
         folds = default_folds(method, len(pairs.rows))
     if held is None and folds:
         held = hold_out(method, pairs, folds, members=members, seed=seed, device=device)
+    encodings = tuple(view.encoding for view in classes.views)
     fitted = fit_ensemble(method, pairs, members, seed=seed, device=device, watch=watch)
     return Injector(
         method=method.name,
-        settings={**method.settings(), **({"ensemble": members} if members > 1 else {})},
+        settings={
+            **method.settings(),
+            **({"ensemble": members} if members > 1 else {}),
+            **_told(encodings),
+        },
         seed=seed,
         predictor=fitted.predictor,
         seen_descriptors=classes.seen,
@@ -99,10 +105,23 @@ def fit(
         unseen_names=classes.unseen_names,
         seen_rows=classes.seen_rows,
         unseen_rows=classes.unseen_rows,
-        source=source_of(checkpoint.origin, checkpoint.sha256(), head),
+        source=source_of(checkpoint.origin, checkpoint.sha256(), head, checkpoint.entry),
         descriptors=tuple((path.name, sha256_of(path)) for path in classes.sources),
         views=views,
         losses=fitted.training.losses,
         stopped=fitted.training.stopped,
         held=held,
+        encodings=encodings if any(encodings) else (),
     )
+
+
+def _told(encodings: tuple[Encoding | None, ...]) -> dict[str, Setting]:
+    """Return what a record tells of an encoder."""
+    made = [encoding for encoding in encodings if encoding is not None]
+    told: dict[str, Setting] = {}
+    if made:
+        told["encoder"] = "; ".join(one.label for one in made)
+    prompts = [" | ".join(one.prompts) for one in made if one.prompts]
+    if prompts:
+        told["prompts"] = "; ".join(prompts)
+    return told

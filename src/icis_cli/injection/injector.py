@@ -22,6 +22,7 @@ from icis_cli import __version__
 from icis_cli.arrays import FloatArray
 from icis_cli.checkpoint.head import Head
 from icis_cli.descriptors.views import ViewSpace
+from icis_cli.encoders.base import Encoding
 from icis_cli.errors import InjectorError
 from icis_cli.files import appearing_together, require_writable, sha256_of
 from icis_cli.injection.injector_file import METADATA_KEY, read_tensors, write_tensors
@@ -51,6 +52,7 @@ class Source:
         sha256: of the checkpoint file.
         head: state-dict key of the head.
         head_sha256: of the head's values, see :func:`head_digest`.
+        state: which entry of the file it is, where there was a choice.
 
     """
 
@@ -58,6 +60,11 @@ class Source:
     sha256: str
     head: str
     head_sha256: str
+    state: str | None = None
+
+    def settings(self) -> dict[str, str]:
+        """Return all that is known."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class Injector:
         losses: mean loss of every epoch.
         stopped: why training ended.
         held: held-out predictions for seen classes; None where there are none.
+        encodings: how each view was made, None where it was read; empty where all were.
         version: of the package that fitted it.
         digest: sha256 of the file it was loaded from; ``""`` where there is none.
 
@@ -100,6 +108,7 @@ class Injector:
     losses: tuple[float, ...]
     stopped: str
     held: HeldOut | None = None
+    encodings: tuple[Encoding | None, ...] = ()
     version: str = __version__
     digest: str = ""
 
@@ -133,7 +142,7 @@ class Injector:
             "seen_rows": self.seen_rows,
             "unseen_rows": self.unseen_rows,
             "source": {
-                **asdict(self.source),
+                **self.source.settings(),
                 "path": os.path.relpath(_true(Path(self.source.path)), _true(path).parent),
             },
             "descriptors": self.descriptors,
@@ -141,6 +150,11 @@ class Injector:
             "losses": self.losses,
             "stopped": self.stopped,
         }
+        if any(self.encodings):
+            folder = _true(path).parent
+            record["encodings"] = [
+                None if one is None else one.settings(folder) for one in self.encodings
+            ]
         tensors: dict[str, NDArray[Any]] = {
             **{f"method.{k}": np.ascontiguousarray(v) for k, v in self.predictor.tensors().items()},
             "descriptors.seen": np.ascontiguousarray(self.seen_descriptors),
@@ -197,12 +211,17 @@ class Injector:
                     source.sha256,
                     source.head,
                     source.head_sha256,
+                    source.state,
                 ),
                 descriptors=tuple((name, digest) for name, digest in record["descriptors"]),
                 views=_views(record.get("views"), tensors["descriptors.seen"].shape[1]),
                 losses=tuple(float(loss) for loss in record["losses"]),
                 stopped=str(record["stopped"]),
                 held=_held(tensors),
+                encodings=tuple(
+                    None if one is None else Encoding.restore(one, _true(path).parent)
+                    for one in record.get("encodings", ())
+                ),
                 version=str(record["tool"]["version"]),
                 digest=sha256_of(path),
             )
@@ -221,8 +240,10 @@ def _checked(injector: Injector) -> None:
         ValueError: they do not. A damaged predictor may raise LookupError or TypeError, too.
 
     """
-    _require_texts("source", tuple(asdict(injector.source).values()))
+    _require_texts("source", tuple(injector.source.settings().values()))
     _require_texts("descriptors", tuple(part for pair in injector.descriptors for part in pair))
+    if len(injector.encodings) not in (0, len(injector.views.widths)):
+        raise ValueError(f"{len(injector.encodings)} encodings for other views")
     if len(injector.descriptors) < len(injector.views.widths):
         raise ValueError(f"{len(injector.descriptors)} descriptor files for more views")
     for side, values, names, rows in (
@@ -299,6 +320,7 @@ def _true(path: Path) -> Path:
     return path.parent.resolve() / path.name
 
 
-def source_of(path: Path, sha256: str, head: Head) -> Source:
-    """Describe the checkpoint at ``path`` that ``head`` was read from."""
-    return Source(str(path.absolute()), sha256, head.key, head_digest(head.weight, head.bias))
+def source_of(path: Path, sha256: str, head: Head, state: str | None = None) -> Source:
+    """Describe the checkpoint at ``path``, and its entry, that ``head`` was read from."""
+    digest = head_digest(head.weight, head.bias)
+    return Source(str(path.absolute()), sha256, head.key, digest, state)

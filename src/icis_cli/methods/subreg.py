@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from icis_cli.methods.networks import Batch, EncoderDecoders
-    from icis_cli.methods.training import Penalty
 
 #: As the single network, so that the regulariser is what differs. Only the step size is not: rows
 #: as given have many more entries than in their span, and Adam's steps count in each of them.
@@ -83,7 +82,7 @@ class SubReg(Method):
             seed,
             device,
             watch,
-            subspace_penalty(basis, self.weight),
+            SubspacePenalty(basis, self.weight),
         )
 
 
@@ -95,15 +94,27 @@ def basis_of(rows: FloatArray) -> FloatArray:
     return basis
 
 
-def subspace_penalty(basis: Tensor, weight: float) -> Penalty:
-    """Return ``weight * mean |w - Q Q' w|`` over all rows that a batch predicts; Q is (P, r)."""
-    torch = import_torch()
+@dataclass(frozen=True)
+class SubspacePenalty:
+    """``weight * mean |w - Q Q' w|`` over all rows that a batch predicts.
 
-    def penalty(networks: EncoderDecoders, batch: Batch) -> Tensor:
+    Attributes:
+        basis: Q (P, r), orthonormal.
+        weight: of the penalty.
+
+    """
+
+    basis: Tensor
+    weight: float
+
+    @property
+    def label(self) -> str:
+        """All that it depends on beside the rows, as text."""
+        return f"outside of the span: {self.weight!r}"
+
+    def __call__(self, networks: EncoderDecoders, batch: Batch) -> Tensor:
         rows: Tensor = networks.decode_w(networks.hidden_of_descriptors(batch.descriptors))
-        outside = rows - (rows @ basis) @ basis.T
+        outside = rows - (rows @ self.basis) @ self.basis.T
         # a norm whose slope at 0, where training starts, counts as 0
-        loss: Tensor = weight * torch.linalg.vector_norm(outside, dim=1).mean()
-        return loss
-
-    return penalty
+        lengths: Tensor = import_torch().linalg.vector_norm(outside, dim=1)
+        return self.weight * lengths.mean()

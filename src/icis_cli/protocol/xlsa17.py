@@ -72,11 +72,11 @@ def read_xlsa17(folder: Path | str, features: Path | str | None = None) -> Xlsa1
 
     Args:
         folder: of the data set, with ``att_splits.mat``.
-        features: a MATLAB v5 file with ``features`` (D, N) and ``labels`` (N, 1); None for
+        features: a MATLAB file with ``features`` (D, N) and ``labels`` (N, 1); None for
             ``res101.mat`` in the folder, or the one other such file there.
 
     Raises:
-        FeatureError: a file is missing, damaged or MATLAB v7.3; arrays are missing or of another
+        FeatureError: a file is missing or damaged; arrays are missing or of another
             shape; NaN; labels or sample numbers out of range; splits that overlap; an unseen
             class among those to train on, or a seen class to test on that is not.
         DescriptorError: ``att`` is no matrix of finite numbers that tell classes apart.

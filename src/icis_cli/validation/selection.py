@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from icis_cli.descriptors.views import ViewSpace, candidate_weights
 from icis_cli.errors import TrainingError
-from icis_cli.methods.base import Method, SeenPairs
+from icis_cli.methods.base import Method, SeenPairs, Watch
 from icis_cli.methods.icis import Icis
 from icis_cli.methods.ridge import Ridge
 from icis_cli.validation.closed_form import RidgeScores
@@ -95,6 +95,7 @@ def select_method(
     seed: int = 0,
     device: str = "cpu",
     watch: SelectionWatch | None = None,
+    trainings: Watch | None = None,
 ) -> Selection:
     """Choose among methods; the first is the default.
 
@@ -108,6 +109,7 @@ def select_method(
         seed: of the methods.
         device: see ``Method.fit``.
         watch: told about each method before it is tried.
+        trainings: told about every epoch of each.
 
     Raises:
         TrainingError: too few classes for the folds, rows that are all alike, or as in
@@ -118,7 +120,9 @@ def select_method(
     labels = [describe(method) for method in methods]
 
     def held_out(method: Method) -> HeldOut:
-        return hold_out(method, pairs, folds, members=members, seed=seed, device=device)
+        return hold_out(
+            method, pairs, folds, members=members, seed=seed, device=device, watch=trainings
+        )
 
     def trials() -> Iterator[_Trial]:
         ridges = [method for method in methods if isinstance(method, Ridge)]

@@ -1,0 +1,263 @@
+"""Training checkpoints: which entry of a file is the network, and what lies beside it.
+
+Training scripts save more than a state dict: an averaged copy, the optimiser, options, class
+names. One entry is chosen and gets new rows. What describes the old head is left out of a new
+checkpoint, or follows the new one where that is a matter of a number or a list of names.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icis_cli.checkpoint.base import Labels
+from icis_cli.errors import CheckpointError
+from icis_cli.runtime import import_torch
+
+#: Where training scripts keep the state dict, in the order in which it is looked for: an averaged
+#: copy is what people serve, so it comes first.
+WRAPPERS = (
+    "model_ema", "ema_state_dict", "state_dict_ema", "ema",
+    "state_dict", "model_state_dict", "model", "net", "network", "weights", "params",
+)  # fmt: skip
+
+#: What only makes sense together with the old head: resuming with it would be silently wrong.
+_TRAINING_STATE = (
+    "optimizer", "optimizer_state_dict", "optimizer_states", "optim", "opt",
+    "lr_scheduler", "lr_schedulers", "scheduler", "scheduler_state_dict", "scaler", "amp_scaler",
+)  # fmt: skip
+
+#: Where scripts keep their options, which may tell of classes.
+_SETTINGS = ("args", "hyper_parameters", "hparams", "config", "cfg", "meta")
+
+_NAME_LISTS = ("classes", "class_names", "categories")
+_NAME_INDEX = "class_to_idx"
+_COUNTS = ("num_classes", "n_classes", "nb_classes", "num_labels")
+_ARCHITECTURES = ("arch", "model", "model_name", "architecture")
+
+#: Entries may lie in entries this deep, and so many are looked through.
+_DEPTH, _MOST = 4, 10_000
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The entry of a file that is the network.
+
+    Attributes:
+        key: of the entry, or None where the file is a bare state dict.
+        state: its content.
+        others: keys of the entries that could have been chosen instead.
+        asked: whether a person named it.
+
+    """
+
+    key: str | None
+    state: Mapping[str, Any]
+    others: tuple[str, ...] = ()
+    asked: bool = False
+
+
+def choose(path: Path, root: Mapping[str, Any], wanted: str | None) -> Chosen:
+    """Return the entry named ``wanted``; None for an averaged copy, or the usual one.
+
+    Raises:
+        CheckpointError: there is no such entry, or it cannot be told which one is meant.
+
+    """
+    entries = [key for key, value in root.items() if isinstance(key, str) and _is_state(value)]
+    if wanted is not None:
+        if wanted not in entries:
+            hint = f"--state can be {_listed(entries)}" if entries else "leave out --state"
+            raise CheckpointError(
+                path, f"has no entry {wanted!r} with the tensors of a network", hint
+            )
+        return Chosen(wanted, root[wanted], _without(entries, wanted), asked=True)
+    usual = next((key for key in WRAPPERS if key in entries), None)
+    if usual is None and not _has_tensors(root):
+        if len(entries) > 1:
+            raise CheckpointError(
+                path,
+                f"holds several networks: {_listed(entries)}",
+                f"name one, e.g. --state {entries[0]}",
+            )
+        small = (key for key in WRAPPERS if _has_tensors(root.get(key)))
+        usual = entries[0] if entries else next(small, None)
+    if usual is None:
+        return Chosen(None, root)
+    return Chosen(usual, root[usual], _without(entries, usual))
+
+
+def notes_on(root: Mapping[str, Any], chosen: Chosen) -> tuple[str, ...]:
+    """Say which entry was taken, and what becomes of the others."""
+    if chosen.key is None:
+        return ()
+    found = f"the state dict was found under {chosen.key!r}"
+    if chosen.asked:
+        found = f"the state dict under {chosen.key!r} is taken, as --state says"
+    elif chosen.others:
+        found += f" (there is {_listed(chosen.others)}, too: --state {chosen.others[0]} takes that)"
+    notes = [found]
+    stale = [repr(key) for key, value in root.items() if is_stale(key, value, chosen)]
+    if stale:
+        listed = ", ".join(stale)
+        notes.append(f"{listed} belong to the old head and will be left out of a new checkpoint")
+    rows = {value.shape[0] for value in chosen.state.values() if getattr(value, "ndim", 0) == 2}
+    following = [
+        f"{where}: {key} = {value}"
+        for where, key, value in _told(root)
+        if key in _COUNTS and _is_count(value) and value in rows
+    ]
+    if following:
+        notes.append(f"{', '.join(following)} will follow the number of rows, if it is that")
+    return tuple(notes)
+
+
+def is_stale(key: str, value: Any, chosen: Chosen) -> bool:
+    """Tell whether an entry beside the state dict would still belong to the old head."""
+    if key == chosen.key:
+        return False
+    return key in _TRAINING_STATE or _is_state(value) or _holds_old(value, set(chosen.state), set())
+
+
+def labels_of(root: Mapping[str, Any]) -> Labels:
+    """Read class names and architecture from beside a wrapped state dict."""
+    names: tuple[str, ...] | None = None
+    arch: str | None = None
+    is_timm = root.get("version") == 2 and "state_dict" in root  # its training script
+    for where, key, value in _told(root):
+        if names is None:
+            names = _names_in(key, value)
+        # Without options, the script of timm keeps the name of the class there.
+        if key in _ARCHITECTURES and isinstance(value, str) and not (is_timm and where == key):
+            arch = arch or value
+    return Labels(names, f"timm/{arch}" if is_timm and arch else arch)
+
+
+@dataclass(frozen=True)
+class NewHead:
+    """How a head changes: its rows before and after, and the names of the latter."""
+
+    before: int
+    after: int
+    class_names: tuple[str, ...]
+
+
+def updated(key: str, value: Any, head: NewHead) -> Any:
+    """Return an entry beside the state dict as the new head has it."""
+    return _follow_in(value, head, _DEPTH) if key in _SETTINGS else _follow(key, value, head)
+
+
+def _follow_in(value: Any, head: NewHead, depth: int) -> Any:
+    """Return options with what tells of classes brought up to date; the same object without it."""
+    items = _items(value)
+    if items is None or not depth or len(items) > _MOST:
+        return value
+    changed = {}
+    for key, part in items.items():
+        new = _follow(key, part, head)
+        new = _follow_in(part, head, depth - 1) if new is part and part is not value else new
+        if new is not part:
+            changed[key] = new
+    if not changed:
+        return value
+    if isinstance(value, argparse.Namespace):
+        return argparse.Namespace(**{**items, **changed})
+    copy = value.copy()
+    copy.update(changed)
+    return copy
+
+
+def _follow(key: str, value: Any, head: NewHead) -> Any:
+    """Return a number of classes, or their names, as they are now; anything else as it is."""
+    names = _names_in(key, value)
+    if names is not None and len(names) == head.before:
+        if isinstance(value, Mapping):
+            return {name: row for row, name in enumerate(head.class_names)}
+        return type(value)(head.class_names)
+    return head.after if key in _COUNTS and _is_count(value) and value == head.before else value
+
+
+def _told(root: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Yield where, key and value of all that a file says of itself: at its top, then in options."""
+    for key, value in root.items():
+        if isinstance(key, str) and key not in _SETTINGS:
+            yield key, key, value
+    seen: set[int] = set()
+    for key in _SETTINGS:
+        yield from _told_in(key, root.get(key), seen)
+
+
+def _told_in(where: str, value: Any, seen: set[int]) -> Iterator[tuple[str, str, Any]]:
+    items = _items(value)
+    if items is None or id(value) in seen or len(seen) > _MOST:
+        return
+    seen.add(id(value))
+    for key, part in items.items():
+        if isinstance(key, str):
+            yield where, key, part
+            yield from _told_in(where, part, seen)
+
+
+def _items(value: Any) -> Mapping[str, Any] | None:
+    if isinstance(value, argparse.Namespace):
+        return vars(value)
+    return value if isinstance(value, dict) else None
+
+
+def _names_in(key: str, value: Any) -> tuple[str, ...] | None:
+    """Return class names, if an entry is a list or an index of such."""
+    key = key.lower() if isinstance(key, str) else ""
+    if key in _NAME_LISTS and isinstance(value, (list, tuple)) and value:
+        return tuple(value) if all(isinstance(name, str) for name in value) else None
+    if (
+        key == _NAME_INDEX
+        and isinstance(value, Mapping)
+        and set(map(type, value.values())) == {int}
+    ):
+        pairs = sorted((number, name) for name, number in value.items())
+        if [number for number, _ in pairs] == list(range(len(pairs))):
+            return tuple(str(name) for _, name in pairs)
+    return None
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int
+
+
+def _has_tensors(value: Any) -> bool:
+    torch = import_torch()
+    return isinstance(value, Mapping) and any(isinstance(v, torch.Tensor) for v in value.values())
+
+
+def _is_state(value: Any) -> bool:
+    """Tell whether an entry holds the tensors of a network: one has two dimensions at least."""
+    torch = import_torch()
+    return isinstance(value, Mapping) and any(
+        isinstance(key, str) and isinstance(part, torch.Tensor) and part.ndim >= 2
+        for key, part in value.items()
+    )
+
+
+def _holds_old(value: Any, keys: set[Any], seen: set[int]) -> bool:
+    """Tell whether an optimiser, or a copy of the network, lies somewhere in an entry."""
+    parts = value.values() if isinstance(value, Mapping) else value
+    if not isinstance(value, (Mapping, list, tuple)) or id(value) in seen or len(seen) > _MOST:
+        return False
+    seen.add(id(value))  # a pickle may hold a dictionary that lies in itself
+    if isinstance(value, Mapping) and (
+        "param_groups" in value or (_is_state(value) and not keys.isdisjoint(value))
+    ):
+        return True
+    return any(_holds_old(part, keys, seen) for part in parts)
+
+
+def _without(entries: list[str], key: str) -> tuple[str, ...]:
+    return tuple(other for other in entries if other != key)
+
+
+def _listed(keys: list[str] | tuple[str, ...], most: int = 5) -> str:
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(map(repr, keys[:most])) + more

@@ -1,0 +1,1 @@
+"""Descriptors made of class names: by text encoders, word vectors or a taxonomy."""

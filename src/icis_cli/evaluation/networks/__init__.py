@@ -1,0 +1,1 @@
+"""The network of a checkpoint, built by the library that has it. One file per library."""

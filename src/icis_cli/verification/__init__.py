@@ -1,0 +1,1 @@
+"""Verification: whether a checkpoint is another one plus rows."""

@@ -1,0 +1,157 @@
+"""What a new checkpoint says about itself, compared with the old one: record, names, digests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from icis_cli.checkpoint.base import Checkpoint
+from icis_cli.checkpoint.folder import FolderCheckpoint
+from icis_cli.errors import CheckpointError
+from icis_cli.injection.record import METADATA_KEY, Record, find_record, side_file
+from icis_cli.verification.result import Check
+
+#: Entries of ``config.json`` that count or name classes.
+_LABELS = (
+    "id2label", "label2id", "labels", "label_names", "label_descriptions", "num_labels",
+    "_num_labels", "num_classes", "pretrained_cfg",
+)  # fmt: skip
+
+
+def read_record(new: Checkpoint) -> Record | Check:
+    """Return the record of a new checkpoint, or the check that it fails."""
+    try:
+        record = find_record(new)
+    except CheckpointError as error:
+        return Check("record", f"it {error.problem}")
+    if record is None:
+        return Check("record", "it has no record of injected rows")
+    return record
+
+
+def record_check(record: Record, known: Record | None, rows: tuple[int, int]) -> Check:
+    """Compare a record with the rows of the head, ``rows``, before and after."""
+    before, after = rows
+    trained = before if known is None else known.seen
+    found = record.misfit(after)
+    if found is None and record.seen != trained:
+        found = f"its record tells of {record.seen} trained rows, the old checkpoint has {trained}"
+    if found is None and len(record.seen_descriptor_rows) != record.seen:
+        found = f"its record describes {len(record.seen_descriptor_rows)} trained rows"
+    if found is None and not all(map(_is_whole, record.rounds)):
+        found = "its record does not describe as many rows as were injected"
+    if found is None:
+        twice = set(record.class_names[before:]) & set(record.class_names[:before])
+        found = f"its class {min(twice)!r} is new and old" if twice else None
+    told = f"{record.seen} trained and {after - record.seen} injected rows"
+    return Check("record", found, told)
+
+
+def side_check(new: Checkpoint) -> Check:
+    """Compare the two copies of a record: in the checkpoint itself, and beside it."""
+    name = "side file"
+    beside = side_file(new.path)
+    inside = new.metadata.get(METADATA_KEY)
+    if not beside.is_file():
+        return Check(name, None, "none; the record is in the checkpoint itself")
+    try:
+        text = beside.read_text(encoding="utf-8")
+        if inside is None:
+            return Check(name, None, f"{beside.name} has the record, the checkpoint none")
+        same = json.loads(text) == json.loads(inside)
+    except (OSError, ValueError, RecursionError) as error:
+        return Check(name, f"{beside.name} cannot be read ({error})")
+    if same:
+        return Check(name, None, f"{beside.name} says the same as the checkpoint")
+    return Check(name, f"{beside.name} says something else than the checkpoint itself")
+
+
+def rounds_check(record: Record, known: Record | None) -> Check:
+    """Compare the injections of a record with those that the old checkpoint knows of."""
+    before = () if known is None else known.rounds
+    found = None
+    if record.rounds[: len(before)] != before:
+        found = "its first injections are not those of the old checkpoint"
+    elif len(record.rounds) == len(before):
+        found = "nothing was injected into it since"
+    elif known is not None and record.original_sha256 != known.original_sha256:
+        found = "it comes from another checkpoint in the first place"
+    elif known is not None and record.seen_descriptor_rows != known.seen_descriptor_rows:
+        found = "it tells other descriptor rows of the trained classes"
+    elif known is not None and record.dropped[: len(known.dropped)] != known.dropped:
+        found = "it does not tell all that was left out before"
+    more = len(record.rounds) - len(before)
+    told = f"{more} new" + (f" after {len(before)} that both know of" if before else "")
+    return Check("injections", found, told)
+
+
+def digest_check(record: Record, known: Record | None, digest: str) -> Check:
+    """Compare the digest of the old checkpoint with the one that the record tells."""
+    name = "sha256 of old"
+    first = 0 if known is None else len(known.rounds)
+    told = [part.weights_sha256 for part in record.rounds[first : first + 1]]
+    told += [record.original_sha256] if known is None else []
+    other = next((text for text in told if text != digest), None)
+    if not told:
+        return Check(name, "no injection into it is recorded")
+    if other is None:
+        return Check(name, None, digest)
+    return Check(name, f"it is {digest}, but the record says {other}")
+
+
+def names_check(
+    old: Checkpoint, new: Checkpoint, record: Record, known: Record | None, before: int
+) -> Check:
+    """Compare the class names of the record with those of both checkpoints."""
+    name = "class names"
+    names = record.class_names
+    earlier = old.labels.class_names if known is None else known.class_names
+    if earlier is not None and len(earlier) == before and names[:before] != earlier:
+        row = next(n for n, (a, b) in enumerate(zip(names, earlier, strict=False)) if a != b)
+        found = f"row {row} is {names[row]!r}, in the old checkpoint {earlier[row]!r}"
+        return Check(name, found)
+    own = new.labels.class_names
+    if own is not None and own[before:] != names[before:]:
+        return Check(name, f"{new.path.name} names other new classes than its record")
+    if own is not None and own[:before] not in (names[:before], old.labels.class_names):
+        return Check(name, f"{new.path.name} names other old classes than its record")
+    if isinstance(old, FolderCheckpoint) and isinstance(new, FolderCheckpoint):
+        wrong = _config_difference(old, new, names, before)
+        if wrong is not None:
+            return Check(name, wrong)
+    return Check(name, None, f"{len(names)}, the new ones: {_some(names[before:])}")
+
+
+def _config_difference(
+    old: FolderCheckpoint, new: FolderCheckpoint, names: tuple[str, ...], before: int
+) -> str | None:
+    """Say which entry of ``config.json`` does not name or count the classes as it must."""
+    if old.config is None:
+        return None
+    if new.config is None:
+        return f"{new.path.name} has no {old.config.path.name}"
+    expected = json.loads(old.config.with_classes(before, names))
+    for key in _LABELS:
+        if new.config.content.get(key) != expected.get(key):
+            return f"{key} in {new.config.path} does not fit to the record"
+    return None
+
+
+def frame_check(old: Checkpoint, new: Checkpoint) -> Iterator[Check]:
+    """Compare the graphs of two ONNX models; of others there is nothing to compare."""
+    from icis_cli.checkpoint.onnx import OnnxCheckpoint
+
+    if isinstance(old, OnnxCheckpoint) and isinstance(new, OnnxCheckpoint):
+        same = old.frame_digest(METADATA_KEY) == new.frame_digest(METADATA_KEY)
+        difference = None if same else "its graph, or what belongs to it, differs"
+        yield Check("graph", difference, "the same, but for the number of classes")
+
+
+def _is_whole(part: object) -> bool:
+    """Tell whether a round describes each of its rows."""
+    classes, rows = getattr(part, "classes", 0), getattr(part, "descriptor_rows", ())
+    return len(rows) == classes and len(getattr(part, "standing", ())) in (0, classes)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
