@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FUZZ := 600
 COMPATIBILITY := tests/test_torchvision.py tests/test_head_layers.py tests/test_families.py tests/test_onnx.py tests/test_training_checkpoints.py
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow lint check compatibility bench clean
+.PHONY: demo test test-slow lint check compatibility fuzz bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/icis demo --force
@@ -22,6 +23,10 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 check: lint test
+
+# New damaged files in every reader for FUZZ seconds; what is found lies in fuzz/.
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.attacks.fuzz $(FUZZ)
 
 # Writes the tables of docs/compatibility.md from what its tests find.
 compatibility: $(VENV)/.test

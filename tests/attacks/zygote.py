@@ -86,7 +86,7 @@ class Zygote:
         trace: TracebackType | None,
     ) -> None:
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()  # closes the pipes, too
 
 
 def _child(arguments: list[str], cwd: str, out: int, err: int) -> None:
@@ -120,6 +120,7 @@ def _serve() -> None:
     import numpy  # noqa: F401, ICN001
     import rich.table  # noqa: F401
     import torch
+    import torchvision  # noqa: F401
     import typer  # noqa: F401
 
     import icis_cli.cli.main  # noqa: F401
