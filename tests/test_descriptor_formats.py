@@ -196,7 +196,7 @@ def text_of(file: h5py.File, text: str) -> h5py.Dataset:
     return stored
 
 
-def write_hdf5(path: Path, *, matlab: bool = True, **datasets: Any) -> h5py.File:
+def write_hdf5(path: Path, *, matlab: bool = True, **datasets: Any) -> Path:
     """Write ``att`` and names as MATLAB does; ``matlab`` False leaves its own marks out."""
     with h5py.File(path, "w", userblock_size=512 if matlab else 0) as file:
         file.create_group("#refs#")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import platform
+from importlib import metadata
 from types import ModuleType
 from typing import Any
 
@@ -48,6 +51,15 @@ def import_torchvision() -> ModuleType:
         raise InstallationError(
             f"torchvision cannot be imported ({error})", "pip install torch torchvision"
         ) from error
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions on which the bytes of a result depend, without an import."""
+    found = {"python": platform.python_version()}
+    for name in ("numpy", "torch"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def core_count() -> int:

@@ -25,6 +25,8 @@ from icis_cli import Injector, find_head, inspect_checkpoint, open_checkpoint, r
 from icis_cli.errors import IcisError
 from icis_cli.evaluation.features import read_features
 from tests.attacks.checkpoints import saved, state
+from tests.onnx_models import linear
+from tests.test_descriptor_formats import write_hdf5, write_parquet
 
 Reader = Callable[[Path], object]
 
@@ -127,6 +129,11 @@ def targets(folder: Path) -> Iterator[Target]:
     yield Target("d.vec", vectors.encode(), read_descriptors)
     samples = _array(np.savez, features=values, labels=np.arange(12))
     yield Target("f.npz", samples, read_features)
+    yield Target("m.onnx", linear(folder / "m.onnx").read_bytes(), _checkpoint)
+    yield Target("h.mat", write_hdf5(folder / "h.mat").read_bytes(), read_descriptors)
+    columns = {f"c{number}": column.tolist() for number, column in enumerate(values.T)}
+    parquet = write_parquet(folder / "d.parquet", name=names.tolist(), **columns)
+    yield Target("d.parquet", parquet.read_bytes(), read_descriptors)
     yield from _made(folder)
 
 

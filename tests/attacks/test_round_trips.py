@@ -26,7 +26,7 @@ from icis_cli.errors import TrainingError
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 OTHERS = (*FLOATS, torch.int64, torch.int8, torch.uint8, torch.bool)
-NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=12)
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)
 
 
 @st.composite

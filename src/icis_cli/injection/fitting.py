@@ -12,7 +12,7 @@ from icis_cli.injection.injector import Injector, source_of
 from icis_cli.methods.base import Method, SeenPairs, Setting, Watch
 from icis_cli.methods.ensemble import fit_ensemble
 from icis_cli.methods.icis import Icis
-from icis_cli.runtime import choose_device
+from icis_cli.runtime import choose_device, library_versions
 from icis_cli.validation.heldout import HeldOut, affordable_folds, hold_out
 
 _DEFAULT = Icis()
@@ -111,6 +111,7 @@ def fit(
         losses=fitted.training.losses,
         stopped=fitted.training.stopped,
         held=held,
+        libraries=library_versions(),
         encodings=encodings if any(encodings) else (),
     )
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -88,6 +88,7 @@ class Injector:
         held: held-out predictions for seen classes; None where there are none.
         encodings: how each view was made, None where it was read; empty where all were.
         version: of the package that fitted it.
+        libraries: versions of what the bytes of the result depend on.
         digest: sha256 of the file it was loaded from; ``""`` where there is none.
 
     """
@@ -110,6 +111,7 @@ class Injector:
     held: HeldOut | None = None
     encodings: tuple[Encoding | None, ...] = ()
     version: str = __version__
+    libraries: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
 
     def predict(self, descriptors: FloatArray) -> FloatArray:
@@ -133,7 +135,11 @@ class Injector:
         record = {
             "schema_version": SCHEMA_VERSION,
             "kind": "injector",
-            "tool": {"name": "icis-cli", "version": self.version},
+            "tool": {
+                "name": "icis-cli",
+                "version": self.version,
+                "libraries": dict(self.libraries),
+            },
             "method": self.method,
             "settings": dict(self.settings),
             "seed": self.seed,
@@ -223,6 +229,7 @@ class Injector:
                     for one in record.get("encodings", ())
                 ),
                 version=str(record["tool"]["version"]),
+                libraries=dict(record["tool"].get("libraries", {})),
                 digest=sha256_of(path),
             )
             _checked(injector)
@@ -240,6 +247,7 @@ def _checked(injector: Injector) -> None:
         ValueError: they do not. A damaged predictor may raise LookupError or TypeError, too.
 
     """
+    _require_texts("libraries", tuple(injector.libraries.values()))
     _require_texts("source", tuple(injector.source.settings().values()))
     _require_texts("descriptors", tuple(part for pair in injector.descriptors for part in pair))
     if len(injector.encodings) not in (0, len(injector.views.widths)):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from icis_cli import __version__
 from icis_cli.checkpoint.base import Checkpoint
 from icis_cli.errors import CheckpointError
+from icis_cli.runtime import library_versions
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "icis"
@@ -40,6 +41,7 @@ class Round:
             until the checkpoint is written.
         descriptors: name and sha256 of each descriptor file.
         version: of the package.
+        libraries: versions of what the bytes of the result depend on.
 
     """
 
@@ -57,6 +59,7 @@ class Round:
     reach: float = 0.0
     standing: tuple[float, ...] = ()
     version: str = __version__
+    libraries: Mapping[str, str] = field(default_factory=library_versions)
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ class Record:
                         "descriptor_rows": tuple(part["descriptor_rows"]),
                         "descriptors": tuple((n, digest) for n, digest in part["descriptors"]),
                         "standing": tuple(part.get("standing", ())),
+                        "libraries": dict(part.get("libraries", {})),
                     }
                 )
                 for part in content["rounds"]
