@@ -6,7 +6,7 @@ FUZZ := 600
 COMPATIBILITY := tests/test_torchvision.py tests/test_head_layers.py tests/test_families.py tests/test_onnx.py tests/test_training_checkpoints.py
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow lint check compatibility fuzz bench clean
+.PHONY: demo test test-slow lint check compatibility fuzz bench lock audit clean
 
 demo: $(VENV)/.demo
 	$(BIN)/icis demo --force
@@ -36,17 +36,33 @@ compatibility: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m benchmarks.run $(BENCH)
 
-# torch and torchvision are installed together, so that they fit each other.
-$(VENV)/.demo: pyproject.toml
+$(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV)
+
+# torch and torchvision are installed together, so that they fit each other.
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@echo "installing into $(VENV): torch and torchvision take a few minutes and 5 GB"
 	$(INSTALL) -e '.[demo]'
 	touch $@
 
-$(VENV)/.test: $(VENV)/.demo
-	$(INSTALL) -e '.[test,lint]'
+# The versions, and the bytes, that requirements/test.txt lists.
+$(VENV)/.test: requirements/test.txt pyproject.toml | $(BIN)/python
+	$(INSTALL) --require-hashes -r requirements/test.txt
+	$(INSTALL) --no-deps --no-build-isolation -e .
 	touch $@
+
+# Newest versions that pyproject.toml allows, with the sha256 of every file.
+lock: $(VENV)/.test
+	$(INSTALL) uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --custom-compile-command "make lock" pyproject.toml requirements/build.in --extra test --extra lint \
+	    -o requirements/test.txt
+
+# Known holes in what is locked; asks a service.
+audit: $(VENV)/.test
+	$(INSTALL) pip-audit
+	$(BIN)/pip-audit --requirement requirements/test.txt --no-deps --disable-pip
 
 clean:
 	rm -rf $(VENV) icis-demo build dist

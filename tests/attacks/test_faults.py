@@ -24,6 +24,12 @@ MEGABYTES = 60
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 FIT = ("fit", "--weights", "model.safetensors", "--attrs", "a.npy", "--method", "ridge")
 INJECT = ("inject", "--out", "new.safetensors")
+#: SIGKILLs of each command; how far a command is when it is stopped; KiB on a disk; expansions.
+KILLS = 30
+PHASES = (0.3, 0.6, 0.9)
+SIZES = (0, 1, 100, 30_000, 61_000)
+MANY = 200
+
 LONG = (*FIT[:5], "--cv", "0", "--epochs", "8000")
 
 
@@ -88,7 +94,7 @@ def require_whole_or_absent(here: Path, made: Path, name: str) -> bool:
 @pytest.mark.parametrize(
     ("command", "output"), [(FIT, "injector.safetensors"), (INJECT, "new.safetensors")]
 )
-def test_killed_at_thirty_moments(here, made, command, output):
+def test_killed_at_any_moment(here, made, command, output):
     random = np.random.default_rng(0)
     if command is FIT:
         (here / output).unlink()
@@ -96,7 +102,7 @@ def test_killed_at_thirty_moments(here, made, command, output):
     assert run(command, here)[0] == 0
     whole = time.monotonic() - began
     there = 0
-    for _ in range(30):
+    for _ in range(KILLS):
         (here / output).unlink(missing_ok=True)
         (here / f"{output}.icis.json").unlink(missing_ok=True)
         process = start(command, here)
@@ -104,7 +110,7 @@ def test_killed_at_thirty_moments(here, made, command, output):
         process.send_signal(signal.SIGKILL)
         process.communicate()
         there += require_whole_or_absent(here, made, output)
-    assert there < 30  # else nothing was killed
+    assert there < KILLS  # else nothing was killed
     code, err = run((*command, "--force"), here)
     assert code == 0, err
     assert require_whole_or_absent(here, made, output)
@@ -132,7 +138,7 @@ def test_a_long_fit_goes_on_after_a_kill_with_the_same_bytes(here, made):
 
 @pytest.mark.parametrize("command", [FIT, INJECT])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("share", PHASES)
 def test_stopped_in_any_phase(here, made, command, number, share):
     output = "injector.safetensors" if command is FIT else "new.safetensors"
     written = {output, f"{output}.icis.json"}
@@ -157,7 +163,7 @@ def test_stopped_in_any_phase(here, made, command, number, share):
         assert require_whole_or_absent(here, made, output)
 
 
-@pytest.mark.parametrize("kilobytes", [0, 1, 100, 30_000, 61_000])
+@pytest.mark.parametrize("kilobytes", SIZES)
 def test_a_full_disk(here, made, kilobytes):
     before = {path.name: digest(path) for path in here.iterdir()}
 
@@ -199,11 +205,11 @@ def test_many_in_a_row_and_at_once(here, made, tmp_path_factory):
     injector = Injector.load(here / "injector.safetensors")
     peaks: list[int] = []
     opened: list[int] = []
-    for number in range(200):
+    for number in range(MANY):
         expand(open_checkpoint(here / "model.safetensors"), injector).write(
             here / "again.safetensors", force=True
         )
-        if number in (19, 199):
+        if number in (19, MANY - 1):
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
             opened.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208
     assert opened[0] == opened[1]

@@ -24,6 +24,7 @@ from icis_cli import (
 )
 from icis_cli.errors import TrainingError
 
+EXAMPLES = 150
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 OTHERS = (*FLOATS, torch.int64, torch.int8, torch.uint8, torch.bool)
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -51,7 +52,7 @@ def states(draw: st.DrawFn) -> tuple[str, dict[str, torch.Tensor]]:
 
 
 @given(states(), st.sampled_from([".safetensors", ".pt"]), st.integers(1, 3), st.booleans())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_added_and_taken_off(drawn, suffix, new, twice):
     key, state = drawn
     with TemporaryDirectory() as made:
