@@ -46,23 +46,27 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(INSTALL) -e '.[demo]'
 	touch $@
 
-# The versions, and the bytes, that requirements/test.txt lists.
-$(VENV)/.test: requirements/test.txt pyproject.toml | $(BIN)/python
-	$(INSTALL) --require-hashes -r requirements/test.txt
+# With LOCK=requirements/ci.txt, as CI has it: the versions, and the bytes, that the file lists.
+$(VENV)/.test: pyproject.toml $(LOCK) | $(BIN)/python
+ifdef LOCK
+	$(INSTALL) --require-hashes -r $(LOCK)
 	$(INSTALL) --no-deps --no-build-isolation -e .
+else
+	$(INSTALL) -e '.[test,lint]'
+endif
 	touch $@
 
-# Newest versions that pyproject.toml allows, with the sha256 of every file.
+# Newest versions that pyproject.toml allows, for the Python and the system of CI.
 lock: $(VENV)/.test
 	$(INSTALL) uv
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
-	    --custom-compile-command "make lock" pyproject.toml requirements/build.in --extra test --extra lint \
-	    -o requirements/test.txt
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate \
+	    --custom-compile-command "make lock" pyproject.toml requirements/build.in \
+	    --extra test --extra lint -o requirements/ci.txt
 
 # Known holes in what is locked; asks a service.
 audit: $(VENV)/.test
 	$(INSTALL) pip-audit
-	$(BIN)/pip-audit --requirement requirements/test.txt --no-deps --disable-pip
+	$(BIN)/pip-audit --requirement requirements/ci.txt --no-deps --disable-pip
 
 clean:
 	rm -rf $(VENV) icis-demo build dist
