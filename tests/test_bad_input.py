@@ -184,7 +184,7 @@ DATA: dict[str, tuple[Callable[[], None], str, str]] = {
     "new is injector": (
         nothing, "inject --force --out injector.safetensors", "injector.safetensors: the output is"
     ),
-    "no container": (nothing, "inject --out x.onnx", "x.onnx: the suffix '.onnx' names"),
+    "no container": (nothing, "inject --out x.bogus", "x.bogus: the suffix '.bogus' nam"),
     "no injector": (nothing, "inject --injector i.safetensors", "i.safetensors: no such file"),
     "damaged injector": (text("i", "{}"), "inject --injector i", "i: is no readable injector"),
     "other checkpoint": (
@@ -254,7 +254,7 @@ USAGE = {
     "unknown command": ("nonsense", "No such command 'nonsense'. - see icis --help"),
     "option before the command": ("--json fit", "No such option: --json"),
     "no option": ("fit", "Missing option '--weights'. - see icis fit --help"),
-    "no descriptors": ("fit --weights model.pt", "Missing option '--attrs'"),
+    "no descriptors": ("fit --weights model.pt", "nothing describes the classes - give"),
     "seed negative": (f"{GOOD} --seed -1", "Invalid value for '--seed'"),
     "seed huge": (f"{GOOD} --seed {10**30}", "Invalid value for '--seed'"),
     "seed no number": (f"{GOOD} --seed x", "Invalid value for '--seed'"),

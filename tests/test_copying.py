@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from icis_cli import Expansion, open_checkpoint
 from icis_cli.arrays import ITEM_SIZE
 from icis_cli.background import in_background
-from icis_cli.checkpoint import safetensors, torch_pickle
+from icis_cli.checkpoint import safetensors, torch_tensors
 from icis_cli.checkpoint.base import Buffer, Edit, TensorInfo
 from icis_cli.checkpoint.copying import copy_stretch
 from icis_cli.errors import CheckpointError, OutputError
@@ -103,7 +103,7 @@ def test_a_copy_that_stops_leaves_nothing(folder, world, monkeypatch, how, error
 
     edits = {k: Edit(edit.info, Failing()) for k, edit in expansion.edits.items()}
     expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else OutputError
-    monkeypatch.setattr(torch_pickle, "_LARGE", 0)
+    monkeypatch.setattr(torch_tensors, "_LARGE", 0)
     with pytest.raises(expected):
         replace(expansion, edits=edits).write(folder / f"new{path.suffix}")
     assert sorted(folder.iterdir()) == before
@@ -207,7 +207,7 @@ def test_the_bytes_do_not_depend_on_how_a_large_head_is_held(folder, world, monk
     expansion = plan(path, folder)
     written = []
     for limit in (1 << 26, 0):
-        monkeypatch.setattr(torch_pickle, "_LARGE", limit)
+        monkeypatch.setattr(torch_tensors, "_LARGE", limit)
         for suffix in (".pt", ".safetensors"):
             edits = {**expansion.edits, "fc.weight": Edit(info, parts)}
             out = replace(expansion, edits=edits).write(folder / f"new{suffix}", force=True)[-1]
