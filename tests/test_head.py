@@ -151,3 +151,29 @@ def test_each_dtype_is_read_by_value(tmp_path, dtype, code):
     assert head.weight.dtype == np.float32
     assert head.dtype == code
     assert head.rows[:, 2].tolist() == [0, 1, 2]
+
+
+def test_the_last_of_numbered_layers_that_feed_each_other(tmp_path):
+    shapes = {"0.weight": (6, 3, 3, 3), "5.weight": (48, 64), "10.weight": (7, 48)}
+    assert find(tmp_path, shapes).key == "10"
+    nested = {"net.1.4.weight": (5, 10), "net.1.8.weight": (3, 5)}
+    assert find(tmp_path, nested).key == "net.1.8"
+    for other in ((7, 47), (7, 64)):  # it does not take what the first one gives
+        with pytest.raises(HeadError, match="2 linear layers could be the head"):
+            find(tmp_path, {**shapes, "10.weight": other})
+
+
+def test_a_common_name_whose_layer_feeds_another_is_not_believed(tmp_path):
+    with pytest.raises(HeadError, match="2 linear layers could be the head"):
+        find(tmp_path, {"fc.weight": (5, 10), "fc2.weight": (3, 5)})
+    assert find(tmp_path, {"fc.weight": (3, 5), "proj.weight": (5, 10)}).key == "fc"
+
+
+def test_a_network_of_which_a_part_is_wrapped(tmp_path):
+    alexnet = {
+        "features.module.0.weight": (4, 3, 11, 11),
+        "classifier.1.weight": (6, 9),
+        "classifier.4.weight": (6, 6),
+        "classifier.6.weight": (5, 6),
+    }
+    assert find(tmp_path, alexnet).key == "classifier.6"

@@ -3,7 +3,8 @@
 A head is ``<key>.weight`` (K, D) with or without ``<key>.bias`` (K,); a 1x1 convolution
 (K, D, 1, 1) is one, too. It is taken, in this order, from the user (``--head``), from what the
 checkpoint says, from the architecture's layout, or by being the only linear layer, the only one
-under a name that heads commonly have, or the only one with as many rows as there are class names.
+under a name that heads commonly have, the last of a row of numbered layers that feed each other, or
+the only one with as many rows as there are class names.
 Anything else is an error that lists the candidates: a wrong guess would rewrite the wrong layer.
 
 Distilled models have two heads, whose answers are averaged: twins. Together they are one head on
@@ -20,11 +21,18 @@ import numpy as np
 
 from icis_cli.arrays import HEAD_DTYPES, FloatArray
 from icis_cli.checkpoint.architectures import COMMON_HEADS, NO_TWINS, TWINS, layout_of
-from icis_cli.checkpoint.base import Checkpoint, TensorInfo
+from icis_cli.checkpoint.base import Checkpoint
+from icis_cli.checkpoint.linear_layers import (
+    candidates,
+    feeds_sibling,
+    is_chain,
+    is_linear,
+    is_matrix,
+    place,
+    strip_prefixes,
+    stripped,
+)
 from icis_cli.errors import HeadError
-
-#: What wrappers put before the keys of a state dict.
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
 
 #: The squares of larger values, summed over a row, do not fit into float32.
 _LARGEST = 1e17
@@ -78,14 +86,14 @@ def find_head(checkpoint: Checkpoint, key: str | None = None) -> Head:
     """
     if key is not None:
         return _read(checkpoint, _explicit(checkpoint, key), "as given by --head")
-    told = [name for name in checkpoint.labels.heads if _is_linear(checkpoint, name)]
+    told = [name for name in checkpoint.labels.heads if is_linear(checkpoint, name)]
     if told:
         return _read(checkpoint, told[0], "as the checkpoint says")
-    stripped = _stripped(checkpoint)
-    layout = layout_of(stripped)
+    bare = stripped(checkpoint)
+    layout = layout_of(bare)
     if layout is not None:
-        weight = _only(checkpoint, stripped[f"{layout.head}.weight"])
-        if not _is_matrix(checkpoint.tensors[weight]) or layout.family == "SqueezeNet":
+        weight = _only(checkpoint, bare[f"{layout.head}.weight"])
+        if not is_matrix(checkpoint.tensors[weight]) or layout.family == "SqueezeNet":
             raise HeadError(
                 f"{checkpoint.path}: the head of {layout.family}, {layout.head!r}, is a "
                 "convolution followed by ReLU, expected a linear layer",
@@ -100,11 +108,13 @@ def find_head(checkpoint: Checkpoint, key: str | None = None) -> Head:
     common = [
         key.removesuffix(".weight")
         for name in COMMON_HEADS
-        for key in stripped.get(f"{name}.weight", ())
-        if _is_linear(checkpoint, key.removesuffix(".weight"))
+        for key in bare.get(f"{name}.weight", ())
+        if is_linear(checkpoint, key.removesuffix(".weight"))
     ]
-    if len(common) == 1:
+    if len(common) == 1 and not feeds_sibling(checkpoint, common[0], layers):
         return _read(checkpoint, common[0], "by its name")
+    if is_chain(checkpoint, layers):
+        return _read(checkpoint, max(layers, key=place), "the last of the linear layers in a row")
     names = len(checkpoint.labels.class_names or ())
     fitting = [key for key in layers if checkpoint.tensors[f"{key}.weight"].shape[0] == names]
     if len(fitting) == 1:
@@ -138,38 +148,12 @@ def auxiliary_heads(checkpoint: Checkpoint, head: Head) -> tuple[str, ...]:
 
     GoogLeNet and Inception v3 have such; what the network answers does not depend on them.
     """
-    layout = layout_of(_stripped(checkpoint))
+    layout = layout_of(stripped(checkpoint))
     if layout is None or strip_prefixes(head.key) != layout.head:
         return ()
     prefix = head.key.removesuffix(layout.head)
     found = (prefix + name for name in layout.auxiliary)
-    return tuple(key for key in found if _is_linear(checkpoint, key))
-
-
-def strip_prefixes(name: str) -> str:
-    """Return a state-dict key as the bare model has it (without ``module.`` and the like)."""
-    while True:
-        prefix = next((p for p in PREFIXES if name.startswith(p)), None)
-        if prefix is None:
-            return name
-        name = name.removeprefix(prefix)
-
-
-def candidates(checkpoint: Checkpoint) -> list[str]:
-    """Return the keys of all layers that could be a head: float matrices, in file order."""
-    return [
-        name.removesuffix(".weight")
-        for name, info in checkpoint.tensors.items()
-        if name.endswith(".weight") and len(info.shape) == 2 and info.dtype in HEAD_DTYPES
-    ]
-
-
-def _stripped(checkpoint: Checkpoint) -> dict[str, list[str]]:
-    """Return the bare name of each tensor with the keys that it has in the file: mostly one."""
-    found: dict[str, list[str]] = {}
-    for name in checkpoint.tensors:
-        found.setdefault(strip_prefixes(name), []).append(name)
-    return found
+    return tuple(key for key in found if is_linear(checkpoint, key))
 
 
 def _only(checkpoint: Checkpoint, keys: list[str]) -> str:
@@ -181,16 +165,6 @@ def _only(checkpoint: Checkpoint, keys: list[str]) -> str:
             f"name it, e.g. --head {layers[0]}, and give a file with one model where possible",
         )
     return keys[0]
-
-
-def _is_matrix(info: TensorInfo) -> bool:
-    """Tell whether a tensor is (K, D), or (K, D, 1, 1) as in convolutions over one pixel."""
-    return len(info.shape) == 2 or (len(info.shape) == 4 and info.shape[2:] == (1, 1))
-
-
-def _is_linear(checkpoint: Checkpoint, key: str) -> bool:
-    info = checkpoint.tensors.get(f"{key}.weight")
-    return info is not None and _is_matrix(info) and info.dtype in HEAD_DTYPES
 
 
 def _twins(checkpoint: Checkpoint, key: str) -> tuple[str, ...]:
@@ -210,8 +184,7 @@ def _twins(checkpoint: Checkpoint, key: str) -> tuple[str, ...]:
         return [
             twin
             for twin in found
-            if _is_linear(checkpoint, twin)
-            and checkpoint.tensors[f"{twin}.weight"].shape[0] == rows
+            if is_linear(checkpoint, twin) and checkpoint.tensors[f"{twin}.weight"].shape[0] == rows
         ]
 
     twins = beside(TWINS)
@@ -271,7 +244,7 @@ def _values(checkpoint: Checkpoint, key: str) -> tuple[FloatArray, FloatArray | 
     """Read weight (K, D) and bias (K,) of one layer, if they are fine."""
     where = f"{checkpoint.path}: head {key!r}"
     info = checkpoint.tensors[f"{key}.weight"]
-    if not _is_matrix(info) or info.dtype not in HEAD_DTYPES:
+    if not is_matrix(info) or info.dtype not in HEAD_DTYPES:
         raise HeadError(
             f"{where} has a weight of shape {info.shape} and dtype {info.dtype}, expected a float "
             "matrix (K, D)",

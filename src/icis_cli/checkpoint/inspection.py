@@ -18,7 +18,8 @@ import numpy as np
 
 from icis_cli.arrays import FloatArray
 from icis_cli.checkpoint.base import Checkpoint
-from icis_cli.checkpoint.head import Head, auxiliary_heads, candidates, find_head
+from icis_cli.checkpoint.head import Head, auxiliary_heads, find_head
+from icis_cli.checkpoint.linear_layers import candidates
 from icis_cli.checkpoint.registry import open_checkpoint
 from icis_cli.errors import CheckpointError, HeadError, printable
 from icis_cli.injection.record import Record, find_record

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from icis_cli.checkpoint.base import Checkpoint
-from icis_cli.checkpoint.head import strip_prefixes
+from icis_cli.checkpoint.linear_layers import strip_prefixes
 from icis_cli.errors import InstallationError
 from icis_cli.evaluation.networks.base import Built
 from icis_cli.evaluation.networks.loading import load_strictly, quietly

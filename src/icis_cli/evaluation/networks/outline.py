@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from icis_cli.checkpoint.base import Checkpoint
-from icis_cli.checkpoint.head import strip_prefixes
+from icis_cli.checkpoint.linear_layers import strip_prefixes
 from icis_cli.evaluation.networks.base import Shapes
 from icis_cli.runtime import import_torch
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from icis_cli.checkpoint.architectures import layout_of
 from icis_cli.checkpoint.base import Checkpoint
-from icis_cli.checkpoint.head import strip_prefixes
+from icis_cli.checkpoint.linear_layers import strip_prefixes
 from icis_cli.evaluation.networks.base import Built
 from icis_cli.evaluation.networks.loading import load_strictly, quietly
 from icis_cli.evaluation.networks.outline import misfit, weights_outline
