@@ -581,3 +581,25 @@ def test_no_length_of_a_safetensors_header_is_taken_for_another_format(tmp_path)
         header = entry.ljust(length).encode()
         path.write_bytes(struct.pack("<Q", length) + header + bytes(16))
         assert list(open_checkpoint(path).tensors) == ["fc.weight"]
+
+
+@pytest.mark.parametrize("kind", [int, str])
+@pytest.mark.parametrize("key", ["names", "idx_to_class", "id2label"])
+def test_rows_to_names_follow_the_head(tmp_path, key, kind):
+    state = {"fc.weight": torch.randn(4, 6), "fc.bias": torch.zeros(4)}
+    names = {kind(row): f"class {row}" for row in range(4)}
+    torch.save({"model": state, key: names, "other": {kind(0): "a"}}, tmp_path / "m.pt")
+    checkpoint = open_checkpoint(tmp_path / "m.pt")
+    assert checkpoint.labels.class_names == tuple(names.values())
+    attrs = tmp_path / "d.csv"
+    random = np.random.default_rng(0)
+    rows = [*reversed(names.values()), "new"]
+    attrs.write_text("".join(f"{n},{random.random()},{random.random()}\n" for n in rows))
+    head = find_head(checkpoint)
+    classes = align(head.rows, read_descriptors(attrs), head_names=checkpoint.labels.class_names)
+    expand(checkpoint, fit(checkpoint, head, classes, Ridge())).write(tmp_path / "new.pt")
+    new = torch.load(tmp_path / "new.pt", weights_only=True)
+    assert new[key] == {**names, kind(4): "new"}
+    assert new["other"] == {kind(0): "a"}
+    remove(open_checkpoint(tmp_path / "new.pt")).write(tmp_path / "back.pt")
+    assert torch.load(tmp_path / "back.pt", weights_only=True)[key] == names

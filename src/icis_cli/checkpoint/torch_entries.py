@@ -35,6 +35,8 @@ _SETTINGS = ("args", "hyper_parameters", "hparams", "config", "cfg", "meta")
 
 _NAME_LISTS = ("classes", "class_names", "categories")
 _NAME_INDEX = "class_to_idx"
+#: Rows to names, as ultralytics and others have them; also lists.
+_NAME_TABLES = ("names", "idx_to_class", "id2label")
 _COUNTS = ("num_classes", "n_classes", "nb_classes", "num_labels")
 _ARCHITECTURES = ("arch", "model", "model_name", "architecture")
 
@@ -174,8 +176,11 @@ def _follow(key: str, value: Any, head: NewHead) -> Any:
     """Return a number of classes, or their names, as they are now; anything else as it is."""
     names = _names_in(key, value)
     if names is not None and len(names) == head.before:
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and key.lower() == _NAME_INDEX:
             return {name: row for row, name in enumerate(head.class_names)}
+        if isinstance(value, Mapping):
+            kind = type(next(iter(value)))  # rows may be kept as text
+            return {kind(row): name for row, name in enumerate(head.class_names)}
         return type(value)(head.class_names)
     return head.after if key in _COUNTS and _is_count(value) and value == head.before else value
 
@@ -210,7 +215,7 @@ def _items(value: Any) -> Mapping[str, Any] | None:
 def _names_in(key: str, value: Any) -> tuple[str, ...] | None:
     """Return class names, if an entry is a list or an index of such."""
     key = key.lower() if isinstance(key, str) else ""
-    if key in _NAME_LISTS and isinstance(value, (list, tuple)) and value:
+    if key in (*_NAME_LISTS, *_NAME_TABLES) and isinstance(value, (list, tuple)) and value:
         return tuple(value) if all(isinstance(name, str) for name in value) else None
     if (
         key == _NAME_INDEX
@@ -220,6 +225,11 @@ def _names_in(key: str, value: Any) -> tuple[str, ...] | None:
         pairs = sorted((number, name) for name, number in value.items())
         if [number for number, _ in pairs] == list(range(len(pairs))):
             return tuple(str(name) for _, name in pairs)
+    if key in _NAME_TABLES and isinstance(value, Mapping) and value:
+        texts = all(isinstance(name, str) for name in value.values())
+        for rows in (list(range(len(value))), list(map(str, range(len(value))))):
+            if texts and set(value) == set(rows):
+                return tuple(value[row] for row in rows)
     return None
 
 
