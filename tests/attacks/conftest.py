@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -14,3 +15,15 @@ def zygote() -> Iterator[Zygote]:
     """Runs commands quickly and measures them."""
     with Zygote() as started:
         yield started
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many cases of each kind were tried and ended as they must."""
+    tried: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("passed", []):
+        if report.when == "call" and "tests/attacks/" in report.nodeid:
+            name = report.nodeid.partition("::")[2].partition("[")[0].removeprefix("test_")
+            tried[name.replace("_", " ")] += dict(report.user_properties).get("cases", 1)
+    terminalreporter.section("attacks and faults: cases that ended as they must")
+    for name, count in tried.items():
+        terminalreporter.write_line(f"{count:6}  {name}")

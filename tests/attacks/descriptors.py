@@ -84,6 +84,7 @@ NUMPY: dict[str, Make] = {
     "text for numbers": _written("d.npy", lambda _: _npy(np.array([["a", "b"]] * 12))),
     "NaN": _written("d.npy", lambda _: _npy(WILD)),
     "infinity": _written("d.npy", lambda _: _npy(np.where(GOOD > 1, np.inf, GOOD))),
+    "denormal numbers": _written("d.npy", lambda _: _npy(GOOD * np.float32(1e-42))),
     "complex numbers": _written("d.npy", lambda _: _npy(GOOD.astype(complex))),
     "records": _written("d.npy", lambda _: _npy(np.zeros(12, dtype=[("a", "f4"), ("b", "f4")]))),
     "no rows": _written("d.npy", lambda _: _npy(np.zeros((0, 4)))),

@@ -94,7 +94,7 @@ def require_whole_or_absent(here: Path, made: Path, name: str) -> bool:
 @pytest.mark.parametrize(
     ("command", "output"), [(FIT, "injector.safetensors"), (INJECT, "new.safetensors")]
 )
-def test_killed_at_any_moment(here, made, command, output):
+def test_killed_at_any_moment(here, made, record_property, command, output):
     random = np.random.default_rng(0)
     if command is FIT:
         (here / output).unlink()
@@ -102,6 +102,7 @@ def test_killed_at_any_moment(here, made, command, output):
     assert run(command, here)[0] == 0
     whole = time.monotonic() - began
     there = 0
+    record_property("cases", KILLS)
     for _ in range(KILLS):
         (here / output).unlink(missing_ok=True)
         (here / f"{output}.icis.json").unlink(missing_ok=True)
@@ -179,6 +180,17 @@ def test_a_full_disk(here, made, kilobytes):
     assert done.stdout == b""
     assert b"new.safetensors" in done.stderr
     assert b"Traceback" not in done.stderr
+    assert {path.name: digest(path) for path in here.iterdir()} == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no folder of this kind")
+def test_a_folder_in_which_nothing_can_be_made(here):
+    before = {path.name: digest(path) for path in here.iterdir()}
+    for command in (INJECT[:1], FIT):
+        code, err = run((*command, "--out", "/proc/self/new.safetensors"), here)
+        assert code == 1
+        assert "/proc/self/new.safetensors" in err
+        assert "Traceback" not in err
     assert {path.name: digest(path) for path in here.iterdir()} == before
 
 

@@ -29,11 +29,12 @@ def test_all_are_tried(every):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_damaged_file_is_read_or_refused(tmp_path, every, name):
+def test_a_damaged_file_is_read_or_refused(tmp_path, every, record_property, name):
     target = every[name]
     (tmp_path / name).write_bytes(target.content)
     target.read(tmp_path / name)  # as it is, it is fine
     cases = SLOW.get(name, CASES)
+    record_property("cases", cases)
     tally = attack(target, cases, 0, tmp_path)
     assert not tally.faults
     assert tally.read + tally.refused == cases

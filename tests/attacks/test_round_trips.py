@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -51,8 +52,18 @@ def states(draw: st.DrawFn) -> tuple[str, dict[str, torch.Tensor]]:
     return key, {name: state[name] for name in order}
 
 
+@pytest.fixture
+def counted(record_property):
+    record_property("cases", EXAMPLES)
+
+
+@pytest.mark.usefixtures("counted")
 @given(states(), st.sampled_from([".safetensors", ".pt"]), st.integers(1, 3), st.booleans())
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 def test_added_and_taken_off(drawn, suffix, new, twice):
     key, state = drawn
     with TemporaryDirectory() as made:
