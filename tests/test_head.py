@@ -154,9 +154,13 @@ def test_each_dtype_is_read_by_value(tmp_path, dtype, code):
 
 
 def test_the_last_of_numbered_layers_that_feed_each_other(tmp_path):
-    shapes = {"0.weight": (6, 3, 3, 3), "5.weight": (48, 64), "10.weight": (7, 48)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "0.weight": (6, 3, 3, 3),
+        "5.weight": (48, 64),
+        "10.weight": (7, 48),
+    }
     assert find(tmp_path, shapes).key == "10"
-    nested = {"net.1.4.weight": (5, 10), "net.1.8.weight": (3, 5)}
+    nested: dict[str, tuple[int, ...]] = {"net.1.4.weight": (5, 10), "net.1.8.weight": (3, 5)}
     assert find(tmp_path, nested).key == "net.1.8"
     for other in ((7, 47), (7, 64)):  # it does not take what the first one gives
         with pytest.raises(HeadError, match="2 linear layers could be the head"):
@@ -170,7 +174,7 @@ def test_a_common_name_whose_layer_feeds_another_is_not_believed(tmp_path):
 
 
 def test_a_network_of_which_a_part_is_wrapped(tmp_path):
-    alexnet = {
+    alexnet: dict[str, tuple[int, ...]] = {
         "features.module.0.weight": (4, 3, 11, 11),
         "classifier.1.weight": (6, 9),
         "classifier.4.weight": (6, 6),

@@ -243,7 +243,7 @@ def test_tensors_of_a_kind_that_numpy_has_not(saved, dtype):
     tensors = {key: torch.from_numpy(value) for key, value in load_file(saved).items()}
     save_tensors({**tensors, "descriptors.seen": torch.ones(40, 8).to(dtype)}, saved, metadata)
     # Where a library has taught numpy the kind, the values are read, and refused then.
-    with pytest.raises(InjectorError, match="is no readable injector|is damaged or no injector"):
+    with pytest.raises(InjectorError, match=r"is no readable injector|is damaged or no injector"):
         Injector.load(saved)
 
 
