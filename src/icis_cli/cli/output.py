@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+#: Characters of a note that a person is shown: some twenty pairs of names.
+_LONGEST_NOTE = 1000
+
 
 class StdoutError(OutputError):
     """stdout takes nothing more, so that an error cannot be told there, either."""
@@ -76,7 +79,7 @@ class Output:
         """Tell a person what they may want to check (stderr)."""
         for text in notes:
             if self.mode == "human":
-                _line(f"note: {printable(text)}")
+                _line(f"note: {_shortened(printable(text))}")
 
     def warn(self, warnings: Iterable[str]) -> None:
         """Tell what is probably wrong (stderr), in every mode."""
@@ -171,6 +174,13 @@ def print_error(error: IcisError, *, as_json: bool) -> None:
         kind = type(error).__name__
         content = {"type": kind, "message": error.message, "hint": error.hint}
         print_json({"schema_version": SCHEMA_VERSION, "error": content})
+
+
+def _shortened(text: str) -> str:
+    """Return the start of a text that is too long to be read: --json has it whole."""
+    if len(text) <= _LONGEST_NOTE:
+        return text
+    return f"{text[:_LONGEST_NOTE].rpartition(', ')[0] or text[:_LONGEST_NOTE]}, ... (all: --json)"
 
 
 def _line(text: str) -> None:

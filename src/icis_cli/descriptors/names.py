@@ -31,9 +31,8 @@ class Match:
         """Return a line about the inexact matches, where there are any."""
         if not self.inexact:
             return []
-        shown = ", ".join(f"{wanted!r} = {found!r}" for wanted, found in self.inexact[:10])
-        more = f" and {len(self.inexact) - 10} more" if len(self.inexact) > 10 else ""
-        return [f"{len(self.inexact)} names were matched though not spelt alike: {shown}{more}"]
+        shown = ", ".join(f"{wanted!r} = {found!r}" for wanted, found in self.inexact)
+        return [f"{len(self.inexact)} names were matched though not spelt alike: {shown}"]
 
 
 def simplified(name: str) -> str:
