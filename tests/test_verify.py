@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from icis_cli import (
@@ -106,9 +107,11 @@ def test_what_inject_wrote_is_the_old_checkpoint_plus_rows(
     found = verify(first, second, lambda done, total, _: seen.append((done, total)))
     assert found.difference is None
     assert (found.head, found.rows_before, found.rows_after) == ("fc", 40, 46)
+    same = first.suffix == second.suffix
+    beside = [*(["metadata"] if same else []), *(["folder"] if same and not first.suffix else [])]
     assert [check.name for check in found.checks] == [
         "record", "side file", "injections", "tensors", "other tensors", "old rows", "new rows",
-        "class names", "sha256 of old",
+        "class names", *beside, "sha256 of old",
     ]  # fmt: skip
     width = 4 if dtype is torch.float32 else 2
     total = 24 * 4 + 8 + 46 * 25 * width
@@ -291,10 +294,58 @@ def test_labels_in_a_folder_must_fit_to_the_record(tmp_path, world, descriptors)
         changed = {**written, key: {**written[key], label: value}}
         (new / "config.json").write_text(json.dumps(changed))
         found = verify(old, new)
-        assert failed(found) == ["class names"]
+        assert failed(found)[-1] == "folder"
         assert key in str(found.difference) or "other new classes" in str(found.difference)
     (new / "config.json").unlink()
-    assert verify(old, new).difference == "new has no config.json"
+    assert verify(old, new).difference == "new lacks config.json"
+
+
+def test_all_else_in_a_folder_must_be_the_same(tmp_path, world, descriptors):
+    old = save(tmp_path / "old", world.state())
+    (old / "config.json").write_text(json.dumps({"hidden_act": "gelu", "layers": [1, 2]}))
+    (old / "preprocessor_config.json").write_text('{"size": 224}')
+    new = injected(old, tmp_path / "new", descriptors)
+    written = {path.name: path.read_text() for path in new.glob("*.json")}
+    assert verify(old, new).passed
+    config = json.loads(written["config.json"])
+    for name, text, words in (
+        ("config.json", json.dumps({**config, "hidden_act": "relu"}), "hidden_act in "),
+        ("config.json", json.dumps({**config, "auto_map": {"A": "evil.Model"}}), "auto_map in "),
+        ("preprocessor_config.json", '{"size": 32}', "preprocessor_config.json differs"),
+        ("more.py", "print()", "new has more.py"),
+        ("pytorch_model.bin", "", "new has pytorch_model.bin"),
+    ):
+        (new / name).write_text(text)
+        found = verify(old, new)
+        assert failed(found) == ["folder"]
+        assert str(found.difference).startswith(words)
+        (new / name).unlink()
+        if name in written:
+            (new / name).write_text(written[name])
+    assert verify(old, new).passed
+
+
+def test_metadata_must_be_the_same(tmp_path, world, descriptors):
+    old = tmp_path / "old.safetensors"
+    save_file(world.state(), old, {"mean": "0.5"})
+    new = injected(old, tmp_path / "new.safetensors", descriptors)
+    with safe_open(new, "pt") as content:
+        metadata = content.metadata()
+        state = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118
+    save_file(state, new, {**metadata, "mean": "9"})
+    found = verify(old, new)
+    assert "metadata" in failed(found)
+
+
+@pytest.mark.parametrize("name", ["kind a20", "  "])
+def test_a_new_class_twice_or_without_a_name(tmp_path, world, descriptors, name):
+    old = save(tmp_path / "old.safetensors", world.state())
+    new = injected(old, tmp_path / "new.pt", descriptors)
+    side = Path(f"{new}.icis.json")
+    record = json.loads(side.read_text())
+    record["class_names"][-1] = name
+    side.write_text(json.dumps(record))
+    assert "a new class twice, or without a name" in str(verify(old, new).difference)
 
 
 def test_twins_and_heads_for_training_alone(tmp_path, world, descriptors):

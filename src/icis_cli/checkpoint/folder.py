@@ -89,7 +89,7 @@ class FolderCheckpoint(Checkpoint):
         return sha256_of(*self.files)
 
     def left_behind(self) -> tuple[str, ...]:
-        own = {path.name for path in (*self.files, *self._beside())}
+        own = {path.name for path in (*self.files, *self.companions())}
         others = sorted(path.name for path in self.path.iterdir() if path.name not in own)
         if not others:
             return ()
@@ -97,7 +97,7 @@ class FolderCheckpoint(Checkpoint):
         return (f"not carried over from {self.path}: {shown}",)
 
     def only_here(self) -> tuple[str, ...]:
-        lost = ", ".join(path.name for path in self._beside())
+        lost = ", ".join(path.name for path in self.companions())
         return (f"not carried over into a single file: {lost}",) if lost else ()
 
     def write_copy(self, stream: IO[bytes], edits: Mapping[str, Edit], extras: Extras) -> None:
@@ -164,13 +164,13 @@ class FolderCheckpoint(Checkpoint):
     def _texts(self, edits: Mapping[str, Edit], extras: Extras) -> Iterator[tuple[str, bytes]]:
         """Yield name and content of all that is written beside the files with tensors."""
         rows = self.tensors[next(iter(edits))].shape[0]
-        for path in self._beside():
+        for path in self.companions():
             if self.config is not None and path == self.config.path:
                 yield path.name, self.config.with_classes(rows, extras.class_names)
             else:
                 yield path.name, _read_text(path)
 
-    def _beside(self) -> list[Path]:
+    def companions(self) -> list[Path]:
         """Return the files without tensors that go with the model: ``config.json``, then others.
 
         A folder without it may be any folder with a file of tensors in it: nothing goes with that.

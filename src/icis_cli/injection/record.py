@@ -136,6 +136,8 @@ class Record:
         """
         try:
             content = json.loads(text)
+            if content.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+                raise ValueError(f"schema version {content['schema_version']!r}")
             rounds = tuple(
                 Round(
                     **{

@@ -11,12 +11,6 @@ from icis_cli.errors import CheckpointError
 from icis_cli.injection.record import METADATA_KEY, Record, find_record, side_file
 from icis_cli.verification.result import Check
 
-#: Entries of ``config.json`` that count or name classes.
-_LABELS = (
-    "id2label", "label2id", "labels", "label_names", "label_descriptions", "num_labels",
-    "_num_labels", "num_classes", "pretrained_cfg",
-)  # fmt: skip
-
 
 def read_record(new: Checkpoint) -> Record | Check:
     """Return the record of a new checkpoint, or the check that it fails."""
@@ -43,6 +37,9 @@ def record_check(record: Record, known: Record | None, rows: tuple[int, int]) ->
     if found is None:
         twice = set(record.class_names[before:]) & set(record.class_names[:before])
         found = f"its class {min(twice)!r} is new and old" if twice else None
+    added = record.class_names[before:]
+    if found is None and (len(set(added)) < len(added) or not all(map(str.strip, added))):
+        found = "its record has a new class twice, or without a name"
     told = f"{record.seen} trained and {after - record.seen} injected rows"
     return Check("record", found, told)
 
@@ -115,25 +112,44 @@ def names_check(
         return Check(name, f"{new.path.name} names other new classes than its record")
     if own is not None and own[:before] not in (names[:before], old.labels.class_names):
         return Check(name, f"{new.path.name} names other old classes than its record")
-    if isinstance(old, FolderCheckpoint) and isinstance(new, FolderCheckpoint):
-        wrong = _config_difference(old, new, names, before)
-        if wrong is not None:
-            return Check(name, wrong)
     return Check(name, None, f"{len(names)}, the new ones: {_some(names[before:])}")
 
 
-def _config_difference(
+def beside_check(old: Checkpoint, new: Checkpoint, record: Record, before: int) -> Iterator[Check]:
+    """Compare what goes with the tensors: metadata, and in model folders all other files."""
+    if type(old) is not type(new):
+        return
+    kept = [
+        {key: text for key, text in checkpoint.metadata.items() if key != METADATA_KEY}
+        for checkpoint in (old, new)
+    ]
+    odd = sorted(key for key, _ in kept[0].items() ^ kept[1].items())
+    yield Check("metadata", f"its metadata differs in {odd[0]!r}" if odd else None, "the same")
+    if isinstance(old, FolderCheckpoint) and isinstance(new, FolderCheckpoint):
+        difference = _difference(old, new, record.class_names, before)
+        yield Check("folder", difference, "the same files, config.json but for the classes")
+
+
+def _difference(
     old: FolderCheckpoint, new: FolderCheckpoint, names: tuple[str, ...], before: int
 ) -> str | None:
-    """Say which entry of ``config.json`` does not name or count the classes as it must."""
+    """Say which file of a model folder is not what it must be."""
+    expected = {path.name: path for path in old.companions()}
+    own = {path.name for path in new.files}
+    there = {path.name for path in new.path.iterdir()} - own
+    for name in sorted(there ^ set(expected)):
+        return f"{new.path.name} {'has' if name in there else 'lacks'} {name}"
     if old.config is None:
         return None
     if new.config is None:
         return f"{new.path.name} has no {old.config.path.name}"
-    expected = json.loads(old.config.with_classes(before, names))
-    for key in _LABELS:
-        if new.config.content.get(key) != expected.get(key):
-            return f"{key} in {new.config.path} does not fit to the record"
+    wanted = json.loads(old.config.with_classes(before, names))
+    for key in (*wanted, *new.config.content):
+        if new.config.content.get(key) != wanted.get(key):
+            return f"{key} in {new.config.path} is not what follows from the old one and the record"
+    for name, path in expected.items():
+        if path != old.config.path and path.read_bytes() != (new.path / name).read_bytes():
+            return f"{name} differs"
     return None
 
 

@@ -16,6 +16,7 @@ from icis_cli.checkpoint.registry import open_checkpoint
 from icis_cli.errors import CheckpointError, HeadError
 from icis_cli.injection.record import Record, find_record
 from icis_cli.verification.records import (
+    beside_check,
     digest_check,
     frame_check,
     names_check,
@@ -89,6 +90,7 @@ def _checks(
     yield from frame_check(before, after)
     if own.passed:
         yield names_check(before, after, record, known, rows[0])
+        yield from beside_check(before, after, record, rows[0])
     yield digest_check(record, known, digest.result())
 
 
