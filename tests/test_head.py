@@ -181,3 +181,24 @@ def test_a_network_of_which_a_part_is_wrapped(tmp_path):
         "classifier.6.weight": (5, 6),
     }
     assert find(tmp_path, alexnet).key == "classifier.6"
+
+
+@pytest.mark.parametrize(
+    ("markers", "first", "last"),
+    [
+        ({"features.0.0.weight": (4, 3, 3, 3)}, "classifier.1", "classifier.4"),  # EfficientNet
+        (
+            {
+                "features.0.weight": (4, 3, 3, 3),
+                "classifier.0.weight": (64, 100),
+                "classifier.3.weight": (64, 64),
+            },
+            "classifier.6",
+            "classifier.8",
+        ),  # VGG
+    ],
+)
+def test_layers_of_ones_own_after_the_known_head(tmp_path, markers, first, last):
+    own = {f"{first}.weight": (20, 64), f"{last}.weight": (5, 20)}
+    assert find(tmp_path, {**markers, **own}).key == last
+    assert find(tmp_path, {**markers, f"{first}.weight": (64, 64)}).key == first

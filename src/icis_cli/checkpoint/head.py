@@ -90,18 +90,9 @@ def find_head(checkpoint: Checkpoint, key: str | None = None) -> Head:
     if told:
         return _read(checkpoint, told[0], "as the checkpoint says")
     bare = stripped(checkpoint)
-    layout = layout_of(bare)
-    if layout is not None:
-        weight = _only(checkpoint, bare[f"{layout.head}.weight"])
-        if not is_matrix(checkpoint.tensors[weight]) or layout.family == "SqueezeNet":
-            raise HeadError(
-                f"{checkpoint.path}: the head of {layout.family}, {layout.head!r}, is a "
-                "convolution followed by ReLU, expected a linear layer",
-                "rows cannot be added to it; use a classifier that ends in a linear layer",
-            )
-        key = weight.removesuffix(".weight")
-        _require_nothing_beside(checkpoint, key, layout.head)
-        return _read(checkpoint, key, f"known for {layout.family}")
+    known = _known(checkpoint, bare)
+    if known is not None:
+        return known
     layers = candidates(checkpoint)
     if len(layers) == 1:
         return _read(checkpoint, layers[0], "the only linear layer")
@@ -141,6 +132,31 @@ def _require_nothing_beside(checkpoint: Checkpoint, key: str, bare: str) -> None
     outside = [layer for layer in candidates(checkpoint) if not layer.startswith(prefix)]
     if prefix and outside:
         raise _several(checkpoint, [key, *outside])
+
+
+def _known(checkpoint: Checkpoint, bare: dict[str, list[str]]) -> Head | None:
+    """Return the head of an architecture that is told by its tensor names, or None.
+
+    Raises:
+        HeadError: its head is no linear layer, or it is not clear which one it is.
+
+    """
+    layout = layout_of(bare)
+    if layout is None:
+        return None
+    weight = _only(checkpoint, bare[f"{layout.head}.weight"])
+    if not is_matrix(checkpoint.tensors[weight]) or layout.family == "SqueezeNet":
+        raise HeadError(
+            f"{checkpoint.path}: the head of {layout.family}, {layout.head!r}, is a "
+            "convolution followed by ReLU, expected a linear layer",
+            "rows cannot be added to it; use a classifier that ends in a linear layer",
+        )
+    key = weight.removesuffix(".weight")
+    # People put layers of their own after it: then it is no head any more.
+    if not feeds_sibling(checkpoint, key, candidates(checkpoint)):
+        _require_nothing_beside(checkpoint, key, layout.head)
+        return _read(checkpoint, key, f"known for {layout.family}")
+    return None
 
 
 def auxiliary_heads(checkpoint: Checkpoint, head: Head) -> tuple[str, ...]:

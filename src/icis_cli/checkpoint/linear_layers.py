@@ -50,14 +50,21 @@ def is_linear(checkpoint: Checkpoint, key: str) -> bool:
 
 
 def feeds_sibling(checkpoint: Checkpoint, key: str, layers: list[str]) -> bool:
-    """Tell whether a layer beside this one, in the same module, takes what it gives."""
+    """Tell whether a layer beside this one, in the same module, takes what it gives.
+
+    Of numbered layers only a later one can.
+    """
     rows = checkpoint.tensors[f"{key}.weight"].shape[0]
-    parent = key.rpartition(".")[0]
-    return any(
-        checkpoint.tensors[f"{other}.weight"].shape[1] == rows
-        for other in layers
-        if other != key and other.rpartition(".")[0] == parent
-    )
+    parent, _, own = key.rpartition(".")
+
+    def takes_it(other: str) -> bool:
+        beside, _, name = other.rpartition(".")
+        earlier = own.isdecimal() and name.isdecimal() and int(name) <= int(own)
+        if other == key or beside != parent or earlier:
+            return False
+        return checkpoint.tensors[f"{other}.weight"].shape[1] == rows
+
+    return any(map(takes_it, layers))
 
 
 def is_chain(checkpoint: Checkpoint, layers: list[str]) -> bool:

@@ -16,7 +16,7 @@ from icis_cli.checkpoint.base import Checkpoint
 from icis_cli.checkpoint.torch_pickle import state_dict_of
 from icis_cli.errors import CheckpointError
 from icis_cli.evaluation.networks.base import Shapes
-from icis_cli.evaluation.networks.outline import misfit, naming
+from icis_cli.evaluation.networks.outline import AVERAGED, misfit, naming
 
 #: A name that is no address: neither of a file nor of a place on the network.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
@@ -49,7 +49,9 @@ def load_strictly(model: Any, checkpoint: Checkpoint, arch: str) -> Callable[[st
         raise does_not_load(checkpoint, arch, problem)
     key_of = naming(checkpoint, shapes)
     state: Any = OrderedDict(
-        (key_of(key), tensor) for key, tensor in state_dict_of(checkpoint).items()
+        (key_of(key), tensor)
+        for key, tensor in state_dict_of(checkpoint).items()
+        if key != AVERAGED
     )
     if state.keys() == own.keys():
         # All fits: versions of modules would only make them look for what old ones had.

@@ -25,6 +25,10 @@ _LONGEST = 1 << 24
 _MAY_LACK = ".num_batches_tracked"
 
 
+#: What torch's AveragedModel counts beside the network.
+AVERAGED = "n_averaged"
+
+
 class TooLargeError(Exception):
     """A network has far more tensors than its checkpoint."""
 
@@ -63,8 +67,9 @@ def misfit(checkpoint: Checkpoint, network: Shapes) -> str | None:
     out of the checkpoint first.
     """
     key_of = naming(checkpoint, network)
-    own = {key_of(key): info.shape for key, info in checkpoint.tensors.items()}
-    if len(own) < len(checkpoint.tensors):
+    tensors = {key: info for key, info in checkpoint.tensors.items() if key != AVERAGED}
+    own = {key_of(key): info.shape for key, info in tensors.items()}
+    if len(own) < len(tensors):
         return "it holds several models"
     lacking = [key for key in network if key not in own and not key.endswith(_MAY_LACK)]
     if lacking:

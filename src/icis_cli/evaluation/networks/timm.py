@@ -49,7 +49,7 @@ _PRETRAINED = (
 NO_MODEL_ARGS = frozenset(
     {"model_name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path",
      "cache_dir", "scriptable", "exportable", "no_jit", "pretrained_model_args", "features_only",
-     "num_classes", "device", "dtype"}
+     "device", "dtype"}
 )  # fmt: skip
 
 
@@ -132,7 +132,8 @@ def require_model_args(checkpoint: Checkpoint, arguments: object) -> dict[str, A
             "its config.json has model_args that are no settings of a network",
             "remove them, or name the network with --arch",
         )
-    return arguments
+    # How many classes there are, the head itself tells.
+    return {key: value for key, value in arguments.items() if key != "num_classes"}
 
 
 def preprocessing_of(model: Any) -> Transform:
