@@ -18,14 +18,14 @@ PUBLIC = [
     "DEFAULT", "PAPER", "AlignedClasses", "Benchmark", "Calibration", "Certainty", "Checkpoint",
     "Comparison", "Costa", "Descriptors", "Evaluation", "Expansion", "Features", "Head",
     "HeldOut", "HeldOutFigures", "Icis", "IcisError", "Injector", "Inspection", "KnownHead",
-    "Mean", "Mlp", "Nearest", "PreprocessingOptions", "Problem", "Recipe", "Ridge",
+    "Mean", "Mlp", "Nearest", "PreprocessingOptions", "Problem", "Recipe", "Report", "Ridge",
     "RowComparison", "Selection", "Smo", "SubReg", "Terms", "Verification", "ViewSpace", "Wavg",
     "Wdae", "Xlsa17", "align", "benchmark", "calibrate", "compare", "compare_rows",
     "describe_further", "describe_names", "evaluate_features", "evaluate_images", "expand",
     "find_head", "find_images", "fit", "hold_out", "inspect_checkpoint", "join_views", "judge",
     "known_head", "open_checkpoint", "problem_of", "read_descriptors", "read_features",
-    "read_lines", "read_views", "read_xlsa17", "remove", "select_method", "select_views", "tune",
-    "verify",
+    "read_lines", "read_views", "read_xlsa17", "remove", "report_of", "select_method",
+    "select_views", "tune", "verify", "write_html",
 ]  # fmt: skip
 
 

@@ -18,7 +18,8 @@ from icis_cli.methods.registry import METHODS
 from icis_cli.methods.spaces import INPUTS
 
 COMMANDS = (
-    "fit", "inject", "inspect", "eval", "verify", "compare", "benchmark", "describe", "demo",
+    "fit", "inject", "inspect", "eval", "verify", "report", "compare", "benchmark", "describe",
+    "demo",
 )  # fmt: skip
 
 HEAVY = ("PIL", "numpy", "safetensors", "scipy", "torch", "torchvision")

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from icis_cli.evaluation.preprocessing import PreprocessingOptions
     from icis_cli.evaluation.result import Evaluation
     from icis_cli.evaluation.rows import RowComparison, compare_rows
+    from icis_cli.html.data import Report
+    from icis_cli.html.gathering import report_of
+    from icis_cli.html.page import write_html
     from icis_cli.injection.calibration import Calibration, calibrate
     from icis_cli.injection.expansion import Expansion
     from icis_cli.injection.fitting import fit
@@ -84,6 +87,9 @@ _HOMES = {
     "evaluation.preprocessing": ("PreprocessingOptions",),
     "evaluation.result": ("Evaluation",),
     "evaluation.rows": ("RowComparison", "compare_rows"),
+    "html.data": ("Report",),
+    "html.gathering": ("report_of",),
+    "html.page": ("write_html",),
     "injection.calibration": ("Calibration", "calibrate"),
     "injection.expansion": ("Expansion",),
     "injection.fitting": ("fit",),
@@ -137,6 +143,7 @@ __all__ = [
     "PreprocessingOptions",
     "Problem",
     "Recipe",
+    "Report",
     "Ridge",
     "RowComparison",
     "Selection",
@@ -174,10 +181,12 @@ __all__ = [
     "read_views",
     "read_xlsa17",
     "remove",
+    "report_of",
     "select_method",
     "select_views",
     "tune",
     "verify",
+    "write_html",
 ]
 
 

@@ -13,6 +13,8 @@ from icis_cli.cli.output import Output
 from icis_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from icis_cli.checkpoint.base import Checkpoint
     from icis_cli.checkpoint.folder import Untouched
     from icis_cli.descriptors.base import Descriptors
@@ -106,6 +108,14 @@ def inject(
             "v3): neutral rows for the new classes, or they are left out.",
         ),
     ] = "widen",
+    card: Annotated[
+        bool,
+        typer.Option(
+            "--card",
+            help="Write a model card, too: NEW.md says what was added, how good it may be, and "
+            "how to load it.",
+        ),
+    ] = False,
     remove: Annotated[
         bool,
         typer.Option("--remove", help="Take all injected rows off --weights instead."),
@@ -132,9 +142,12 @@ def inject(
         attrs or names or unseen or calibration != "auto" or expected_accuracy is not None
     ):
         raise UsageError("--remove takes all injected rows off: leave out what to add")
+    if remove and card:
+        raise UsageError("--card tells what was added, but --remove takes it off: leave one out")
     from icis_cli import Injector, expand, open_checkpoint, read_views
     from icis_cli import remove as remove_rows
     from icis_cli.injection.expansion import check_outputs
+    from icis_cli.report.card import card_file
 
     if remove and weights is not None:
         checkpoint = open_checkpoint(weights, state)
@@ -142,7 +155,7 @@ def inject(
         original = out or _beside(checkpoint, "original")
         check_outputs(checkpoint, original, force=force)
         removal = remove_rows(checkpoint)
-        _finish(output, removal, original, untouched, force=force, dry_run=dry_run)
+        _finish(output, removal, original, untouched, {}, force=force, dry_run=dry_run)
         return
     loaded = Injector.load(injector)
     if weights is None:
@@ -153,7 +166,8 @@ def inject(
     new = out or _beside(checkpoint, "injected")
     described = (injector, *(attrs or ()), classes, unseen, names)
     inputs = tuple(path for path in described if path is not None)
-    check_outputs(checkpoint, new, force=force, inputs=inputs)
+    cards = (card_file(new),) if card else ()
+    check_outputs(checkpoint, new, force=force, inputs=inputs, beside=cards)
     table = read_views(attrs, classes) if attrs and names is None else None
     if names is not None:
         table = _named(loaded, names, attrs or [], classes, encoder, download=download)
@@ -167,7 +181,17 @@ def inject(
         accuracy=expected_accuracy,
         auxiliary=sides,
     )
-    _finish(output, expansion, new, untouched, force=force, dry_run=dry_run)
+    beside = {path: _card(expansion, new) for path in cards}
+    _finish(output, expansion, new, untouched, beside, force=force, dry_run=dry_run)
+
+
+def _card(expansion: Expansion, out: Path) -> str:
+    """Return the model card of a new checkpoint."""
+    from icis_cli.evaluation.networks.telling import network_of
+    from icis_cli.report.card import model_card
+
+    network = network_of(expansion.checkpoint, len(expansion.head.weight))
+    return model_card(expansion, out, network)
 
 
 def _named(
@@ -213,11 +237,12 @@ def _finish(
     expansion: Expansion,
     out: Path,
     shards: Untouched,
+    beside: Mapping[Path, str],
     *,
     force: bool,
     dry_run: bool,
 ) -> None:
-    """Write what was planned and print the result."""
+    """Write what was planned, and texts ``beside`` it, and print the result."""
     from icis_cli.report.injections import (
         calibration_line,
         certainty_table,
@@ -227,10 +252,10 @@ def _finish(
 
     output.note((*expansion.notes, *expansion.losses(out, shards)))
     output.warn(expansion.warnings)
-    files = [str(path) for path in expansion.outputs(out)]
+    files = [str(path) for path in (*beside, *expansion.outputs(out))]
     before, after = len(expansion.head.weight), len(expansion.class_names)
     if not dry_run:
-        expansion.write(out, force=force, shards=shards)
+        expansion.write(out, force=force, shards=shards, beside=beside)
     verb = "would write" if dry_run else "wrote"
     if expansion.record is not None:
         output.say(calibration_line(expansion))

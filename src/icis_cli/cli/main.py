@@ -15,7 +15,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from icis_cli import __version__
-from icis_cli.cli import benchmark, compare, demo, describe, evaluate, fit, inject, inspect, verify
+from icis_cli.cli import (
+    benchmark,
+    compare,
+    demo,
+    describe,
+    evaluate,
+    fit,
+    inject,
+    inspect,
+    report,
+    verify,
+)
 from icis_cli.cli.output import StdoutError, print_error, to_stdout
 from icis_cli.errors import IcisError, QualityGateError, UsageError, VerificationError
 from icis_cli.workers import is_alone, is_first, process_count
@@ -44,6 +55,7 @@ app.command("inject")(inject.inject)
 app.command("eval")(evaluate.evaluate)
 app.command("inspect")(inspect.inspect)
 app.command("verify")(verify.verify)
+app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("benchmark")(benchmark.benchmark)
 app.command("describe")(describe.describe)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from icis_cli.background import in_background
@@ -86,7 +87,12 @@ class Expansion:
         return tuple(notes)
 
     def write(
-        self, out: Path | str, *, force: bool = False, shards: Untouched = "copy"
+        self,
+        out: Path | str,
+        *,
+        force: bool = False,
+        shards: Untouched = "copy",
+        beside: Mapping[Path, str] = MappingProxyType({}),
     ) -> tuple[Path, ...]:
         """Write the checkpoint, and beside it its record; both appear whole or not at all.
 
@@ -100,6 +106,7 @@ class Expansion:
             force: replace existing files.
             shards: of a sharded checkpoint, whether those that do not change are copied, or are
                 another name of the same file.
+            beside: texts, e.g. a model card, that appear together with them, by file.
 
         Returns:
             The files written, the checkpoint last.
@@ -110,15 +117,17 @@ class Expansion:
 
         """
         out = Path(out)
-        check_outputs(self.checkpoint, out, force=force)
+        check_outputs(self.checkpoint, out, force=force, beside=tuple(beside))
         container = container_for(out, self.checkpoint)
         final = self._final()
-        paths = self.outputs(out)
+        paths = (*beside, *self.outputs(out))
         self.checkpoint.require_unchanged()
         with _outputs(paths, container, force=force) as (target, streams), self._told(out):
             self._write_tensors(target, container, self._extras(container, final), shards)
             if final is not None:
                 streams[side_file(out)].write(final().encode() + b"\n")
+            for path, text in beside.items():
+                streams[path].write(text.encode())
             self.checkpoint.require_unchanged()
         if final is None:  # what an older file of this name said is no longer true
             side_file(out).unlink(missing_ok=True)
@@ -201,7 +210,12 @@ def _outputs(
 
 
 def check_outputs(
-    checkpoint: Checkpoint, out: Path, *, force: bool, inputs: tuple[Path, ...] = ()
+    checkpoint: Checkpoint,
+    out: Path,
+    *,
+    force: bool,
+    inputs: tuple[Path, ...] = (),
+    beside: tuple[Path, ...] = (),
 ) -> None:
     """Refuse what :meth:`Expansion.write` would refuse, before any work is done.
 
@@ -210,6 +224,7 @@ def check_outputs(
         out: the new checkpoint.
         force: whether existing files may be replaced.
         inputs: files besides the checkpoint that must not be overwritten.
+        beside: texts that are written together with it.
 
     Raises:
         OutputError: with the way out.
@@ -220,7 +235,8 @@ def check_outputs(
         require_writable_folder(out, inputs=guarded)
     else:
         require_writable(out, force=force, inputs=guarded)
-    require_writable(side_file(out), force=force, inputs=guarded)
+    for path in (side_file(out), *beside):
+        require_writable(path, force=force, inputs=guarded)
     if checkpoint.path.is_dir() and checkpoint.path.resolve() in out.resolve().parents:
         raise OutputError(
             out, f"lies in the folder of the checkpoint, {checkpoint.path}", "choose another --out"
