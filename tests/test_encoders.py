@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from icis_cli import describe_names
-from icis_cli.encoders import model_folders
+from icis_cli import describe_names, quiet
 from icis_cli.encoders.base import Encoding, NamedClass, codes_warning
 from icis_cli.encoders.names_file import read_names, with_known
 from icis_cli.encoders.prompts import CLIP_PROMPTS, SENTENCE_PROMPTS, check_prompts, embed_classes
@@ -41,7 +40,7 @@ def no_network(monkeypatch):
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path, monkeypatch):
     """What this machine has downloaded plays no part."""
-    with model_folders.hushed():
+    with quiet.quietly():
         from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "no cache"))
@@ -305,7 +304,7 @@ def test_nothing_of_the_process_is_left_changed(names):
 def tiny_sentence(tmp_path_factory):
     """A sentence encoder of 4 layers' worth of nothing, as its library writes it."""
     folder = tmp_path_factory.mktemp("tiny") / "st"
-    with model_folders.hushed():
+    with quiet.quietly():
         from sentence_transformers import SentenceTransformer
         from transformers import BertConfig, BertModel, BertTokenizerFast
 
@@ -412,7 +411,7 @@ def test_another_model_than_before_is_noticed(names, sentence):
 
 
 def test_a_static_encoder_is_read(names, tmp_path, capfd):
-    with model_folders.hushed():
+    with quiet.quietly():
         from model2vec import StaticModel
         from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -421,7 +420,7 @@ def test_a_static_encoder_is_read(names, tmp_path, capfd):
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     vectors = np.eye(6, dtype=np.float32)
     folder = tmp_path / "static"
-    with model_folders.hushed():
+    with quiet.quietly():
         StaticModel(vectors, tokenizer).save_pretrained(folder)
     found = describe_names(names, str(folder), ["{}"])
     assert found.encoding is not None
@@ -447,7 +446,7 @@ def tiny_clip(tmp_path_factory):
     vision = {"image_size": 8, "patch_size": 4, "width": 8, "head_width": 4, "layers": 1}
     config = {"model_cfg": {"embed_dim": 6, "vision_cfg": vision, "text_cfg": text}}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
-    with model_folders.hushed():
+    with quiet.quietly():
         import open_clip
         from safetensors.torch import save_file
 

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 
 import icis_cli as icis
 from icis_cli.errors import CheckpointError, UsageError
-from icis_cli.evaluation.networks.loading import offline, quietly
 from icis_cli.evaluation.preprocessing import Preprocessing
+from icis_cli.quiet import offline, quietly
 from tests.image_networks import CLASSES, answers, forbid_network, loaded, picture, settled
 
 

@@ -18,6 +18,7 @@ from typing import Any, Self
 from icis_cli.checkpoint.base import Checkpoint, Labels
 from icis_cli.checkpoint.json_text import read_json
 from icis_cli.checkpoint.label_tables import BY_ROW, by_row, relabelled
+from icis_cli.descriptors.names import is_text
 from icis_cli.errors import CheckpointError
 
 CONFIG = "config.json"
@@ -148,7 +149,7 @@ class ModelConfig:
         for _, value in self._label_tables():
             table = by_row(value) or {}
             labels = [table.get(row) for row in range(len(table))]
-            names = tuple(label for label in labels if isinstance(label, str) and _is_text(label))
+            names = tuple(label for label in labels if isinstance(label, str) and is_text(label))
             if names and len(names) == len(labels):
                 return names
         return ()
@@ -185,15 +186,6 @@ def told_beside(checkpoint: Checkpoint) -> Checkpoint:
 
 def _made_up(names: Sequence[str]) -> bool:
     return any(name == f"LABEL_{row}" for row, name in enumerate(names))
-
-
-def _is_text(label: str) -> bool:
-    """Tell whether a label is whole text: JSON can hold half a character."""
-    try:
-        label.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _timm_counted(content: dict[str, Any], count: int) -> dict[str, Any]:

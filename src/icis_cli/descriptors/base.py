@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icis_cli.arrays import FloatArray, IntArray
+from icis_cli.descriptors.names import is_text
 from icis_cli.errors import DescriptorError
 from icis_cli.lazy import blocks
 
@@ -153,20 +154,11 @@ def check_names(path: Path, names: Sequence[str], count: int) -> None:
         raise DescriptorError(
             path, f"class name {twice[0]!r} occurs {names.count(twice[0])} times, expected once"
         )
-    odd = next((name for name in names if not _is_text(name)), None)
+    odd = next((name for name in names if not is_text(name)), None)
     if odd is not None:
         raise DescriptorError(path, f"class name {odd!r} is no valid text")
     if any(not name for name in names):
         raise DescriptorError(path, f"row {names.index('')} has an empty class name")
-
-
-def _is_text(name: str) -> bool:
-    """Tell whether a name can be written to a file: JSON may hold half of a character."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _check_values(found: Descriptors) -> None:

@@ -40,6 +40,15 @@ def simplified(name: str) -> str:
     return _SEPARATORS.sub(" ", _NUMBERING.sub("", name.strip())).strip().casefold()
 
 
+def is_text(name: str) -> bool:
+    """Tell whether a name can be written to a file: JSON may hold half of a character."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def match_names(wanted: Sequence[str], available: Sequence[str], where: str) -> Match:
     """Find each of ``wanted`` among ``available``.
 

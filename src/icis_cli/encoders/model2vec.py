@@ -13,14 +13,13 @@ from icis_cli.encoders.base import Encoder, Encoding
 from icis_cli.encoders.model_folders import (
     EXTRA,
     digest_of,
-    hushed,
-    offline,
     read_settings,
     require_sound,
     snapshot,
 )
 from icis_cli.encoders.prompts import SENTENCE_PROMPTS, TextEncoder
 from icis_cli.errors import DescriptorError, first_line
+from icis_cli.quiet import offline, quietly
 from icis_cli.runtime import import_extra
 
 KIND = "model2vec"
@@ -53,7 +52,7 @@ def open_encoder(encoding: Encoding, *, download: bool) -> Encoder:
         repo = encoding.name if "/" in encoding.name else f"minishlab/{encoding.name}"
         folder = snapshot(repo, _FILES, _FILES, download=download)
     require_sound(folder)
-    with hushed():
+    with quietly():
         library = import_extra("model2vec", EXTRA, "this encoder")
         try:
             with offline():
@@ -64,7 +63,7 @@ def open_encoder(encoding: Encoding, *, download: bool) -> Encoder:
             ) from None
 
     def embed(texts: Sequence[str]) -> FloatArray:
-        with hushed():
+        with quietly():
             return np.asarray(model.encode(list(texts), use_multiprocessing=False), np.float32)
 
     prompts = encoding.prompts or SENTENCE_PROMPTS

@@ -7,18 +7,15 @@ asked for, and for nothing else.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
-import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from icis_cli.errors import DescriptorError, first_line
 from icis_cli.files import sha256_of
+from icis_cli.quiet import quietly
 from icis_cli.runtime import import_extra
 
 #: The extra that brings all text encoders.
@@ -60,10 +57,10 @@ def snapshot(repo: str, patterns: Sequence[str], needs: Sequence[str], *, downlo
         InstallationError: the extra is not installed.
 
     """
-    with hushed():
+    with quietly():
         hub = import_extra("huggingface_hub", EXTRA, "an encoder that is named")
     try:
-        with hushed():
+        with quietly():
             folder = Path(hub.snapshot_download(repo, local_files_only=True))
     except Exception:  # its kind depends on the version
         folder = None
@@ -75,7 +72,7 @@ def snapshot(repo: str, patterns: Sequence[str], needs: Sequence[str], *, downlo
                 "pass --download to get it from huggingface.co, or the path of a local folder",
             )
         try:
-            with hushed():
+            with quietly():
                 folder = Path(hub.snapshot_download(repo, allow_patterns=list(patterns)))
         except Exception as error:  # of the network, of the hub, of the disk
             raise DescriptorError(
@@ -91,36 +88,6 @@ def snapshot(repo: str, patterns: Sequence[str], needs: Sequence[str], *, downlo
 
 def _has(folder: Path, needs: Sequence[str]) -> bool:
     return all(any(folder.glob(need)) for need in needs)
-
-
-@contextlib.contextmanager
-def hushed() -> Iterator[None]:
-    """Keep other libraries from printing bars, log lines and warnings in this block."""
-    before = logging.root.manager.disable
-    heard = io.StringIO()
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            contextlib.redirect_stdout(heard),
-            contextlib.redirect_stderr(heard),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-@contextlib.contextmanager
-def offline() -> Iterator[None]:
-    """Keep Hugging Face's libraries off the network in this block, whatever a model names."""
-    constants = import_extra("huggingface_hub.constants", EXTRA, "a text encoder")
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 def read_settings(path: Path) -> Any:

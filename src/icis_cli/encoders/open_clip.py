@@ -16,14 +16,13 @@ from icis_cli.encoders.base import Encoder, Encoding
 from icis_cli.encoders.model_folders import (
     EXTRA,
     digest_of,
-    hushed,
-    offline,
     require_sound,
     snapshot,
 )
 from icis_cli.encoders.prompts import CLIP_PROMPTS, TextEncoder
 from icis_cli.errors import DescriptorError, first_line
 from icis_cli.files import sha256_of
+from icis_cli.quiet import offline, quietly
 from icis_cli.runtime import import_extra, import_torch
 
 KIND = "open_clip"
@@ -66,12 +65,12 @@ def open_encoder(encoding: Encoding, *, download: bool) -> Encoder:
         InstallationError: the extra is not installed.
 
     """
-    with hushed():
+    with quietly():
         library = import_extra("open_clip", EXTRA, "this encoder")
     found = _located(encoding, library, download=download)
     # Some models have their tokenizer elsewhere.
     network = contextlib.nullcontext() if download else offline()
-    with hushed(), network:
+    with quietly(), network:
         try:
             model = library.create_model(
                 found.name,
@@ -94,7 +93,7 @@ def open_encoder(encoding: Encoding, *, download: bool) -> Encoder:
 
     def embed(texts: Sequence[str]) -> FloatArray:
         parts: list[Any] = []
-        with hushed(), torch.inference_mode():
+        with quietly(), torch.inference_mode():
             for start in range(0, len(texts), _BATCH):
                 tokens = tokenizer(list(texts[start : start + _BATCH]))
                 parts.append(model.encode_text(tokens, normalize=True).float().numpy())

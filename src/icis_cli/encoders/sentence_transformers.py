@@ -15,14 +15,13 @@ from icis_cli.encoders.base import Encoder, Encoding
 from icis_cli.encoders.model_folders import (
     EXTRA,
     digest_of,
-    hushed,
-    offline,
     read_settings,
     require_sound,
     snapshot,
 )
 from icis_cli.encoders.prompts import SENTENCE_PROMPTS, TextEncoder
 from icis_cli.errors import DescriptorError, first_line
+from icis_cli.quiet import offline, quietly
 from icis_cli.runtime import import_extra
 
 KIND = "sentence-transformers"
@@ -56,7 +55,7 @@ def open_encoder(encoding: Encoding, *, download: bool) -> Encoder:
         folder = snapshot(repo, _FILES, ("modules.json", "*.safetensors"), download=download)
     _check_parts(folder / "modules.json")
     require_sound(folder)
-    with hushed():
+    with quietly():
         library = import_extra("sentence_transformers", EXTRA, "this encoder")
         try:
             with offline():
@@ -74,7 +73,7 @@ def open_encoder(encoding: Encoding, *, download: bool) -> Encoder:
     _check_weights(folder, model)
 
     def embed(texts: Sequence[str]) -> FloatArray:
-        with hushed():
+        with quietly():
             found = model.encode(list(texts), show_progress_bar=False, convert_to_numpy=True)
         return np.asarray(found, dtype=np.float32)
 

@@ -15,9 +15,10 @@ from icis_cli.checkpoint.base import Checkpoint
 from icis_cli.checkpoint.linear_layers import strip_prefixes
 from icis_cli.errors import InstallationError
 from icis_cli.evaluation.networks.base import Built
-from icis_cli.evaluation.networks.loading import load_strictly, quietly
+from icis_cli.evaluation.networks.loading import load_strictly
 from icis_cli.evaluation.networks.outline import misfit, weights_outline
 from icis_cli.evaluation.preprocessing import Preprocessing
+from icis_cli.quiet import quietly
 
 #: Name -> side of the images that it is for.
 _SIZES = {

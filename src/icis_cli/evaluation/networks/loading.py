@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
-import logging
 import re
-import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from icis_cli.checkpoint.base import Checkpoint
@@ -17,6 +12,7 @@ from icis_cli.checkpoint.torch_pickle import state_dict_of
 from icis_cli.errors import CheckpointError
 from icis_cli.evaluation.networks.base import Shapes
 from icis_cli.evaluation.networks.outline import AVERAGED, misfit, naming
+from icis_cli.quiet import quietly
 
 #: A name that is no address: neither of a file nor of a place on the network.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
@@ -59,36 +55,3 @@ def load_strictly(model: Any, checkpoint: Checkpoint, arch: str) -> Callable[[st
     with quietly():
         model.load_state_dict(state, strict=True)
     return key_of
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Let nothing that a library prints, logs or warns of in this block reach the user."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-@contextlib.contextmanager
-def offline() -> Iterator[None]:
-    """Let Hugging Face's libraries reach nothing over the network in this block."""
-    try:
-        constants: Any = importlib.import_module("huggingface_hub.constants")
-    except ImportError:  # then nothing can
-        yield
-        return
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before

@@ -22,8 +22,6 @@ from icis_cli.evaluation.networks.loading import (
     does_not_load,
     is_plain,
     load_strictly,
-    offline,
-    quietly,
 )
 from icis_cli.evaluation.networks.outline import (
     TooLargeError,
@@ -37,6 +35,7 @@ from icis_cli.evaluation.preprocessing import (
     Preprocessing,
     Transform,
 )
+from icis_cli.quiet import offline, quietly
 from icis_cli.runtime import import_extra
 
 #: What a ``config.json`` may say about preprocessing and the input.

@@ -16,13 +16,14 @@ from icis_cli.checkpoint.architectures import layout_of
 from icis_cli.checkpoint.base import Checkpoint
 from icis_cli.checkpoint.linear_layers import strip_prefixes
 from icis_cli.evaluation.networks.base import Built
-from icis_cli.evaluation.networks.loading import load_strictly, quietly
+from icis_cli.evaluation.networks.loading import load_strictly
 from icis_cli.evaluation.networks.outline import misfit, weights_outline
 from icis_cli.evaluation.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Preprocessing,
 )
+from icis_cli.quiet import quietly
 from icis_cli.runtime import import_torchvision
 
 #: Networks with heads that take part in training alone; they change the scale of pixels, too.

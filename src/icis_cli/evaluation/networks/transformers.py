@@ -15,10 +15,11 @@ from icis_cli.checkpoint.torch_pickle import state_dict_of
 from icis_cli.errors import CheckpointError, IcisError, first_line
 from icis_cli.evaluation.networks.base import Built
 from icis_cli.evaluation.networks.config import config_of
-from icis_cli.evaluation.networks.loading import does_not_load, is_plain, offline, quietly
+from icis_cli.evaluation.networks.loading import does_not_load, is_plain
 from icis_cli.evaluation.networks.outline import TooLargeError, outline
 from icis_cli.evaluation.networks.processors import preprocessing_of
 from icis_cli.evaluation.networks.timm import require_model_args
+from icis_cli.quiet import offline, quietly
 from icis_cli.runtime import import_extra
 
 #: A network may have so many times the numbers of its checkpoint, e.g. where it shares tensors.
