@@ -173,7 +173,8 @@ def test_new_classes_in_a_file_of_their_own_count_on(head_rows, world):
     [
         ({"values": np.ones((2, 7), np.float32)}, r"new\.csv has 7 columns, but seen\.csv has 8"),
         ({"names": ("kind a0", "b")}, r"'kind a0' is in both seen\.csv and new\.csv"),
-        ({"columns": tuple("abcdefhg")}, r"new\.csv has the column 'h' where seen\.csv has 'g'"),
+        ({"columns": tuple("abcdefgi")}, r"new\.csv has 1 column\(s\) that seen\.csv has not: 'i'"),
+        ({"columns": tuple("hbcdefgh")}, r"new\.csv lacks 1 column\(s\) that seen\.csv has: 'a'"),
     ],
 )
 def test_two_files_that_do_not_fit_are_refused(head_rows, world, change, message):

@@ -187,7 +187,7 @@ def test_views_are_checked_and_doubted_one_by_one(world):
         ),
         (
             [table("c.csv", 5, tuple("abcdx"), rest), table("d.csv", 3, None, rest)],
-            r"c\.csv has the column 'x' where a\.csv has 'e'",
+            r"c\.csv has 1 column\(s\) that a\.csv has not: 'x', and lacks 1: 'e'",
         ),
     ):
         with pytest.raises(AlignmentError, match=message):

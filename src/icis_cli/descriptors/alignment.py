@@ -14,8 +14,13 @@ import numpy as np
 
 from icis_cli.arrays import FloatArray
 from icis_cli.descriptors.base import Descriptors, View
+from icis_cli.descriptors.columns import in_columns
 from icis_cli.descriptors.names import match_names
-from icis_cli.descriptors.plausibility import agreement_warning
+from icis_cli.descriptors.plausibility import (
+    agreement_warning,
+    lookalikes,
+    require_no_contradiction,
+)
 from icis_cli.descriptors.views import require_same_views, split
 from icis_cli.errors import AlignmentError
 from icis_cli.lazy import rows_at
@@ -84,6 +89,12 @@ def align(
         raise AlignmentError(
             "the head has 1 row, expected at least 2: one class teaches nothing about others"
         )
+    if unseen_descriptors is not None:
+        unseen_descriptors = in_columns(
+            unseen_descriptors,
+            [view.columns for view in descriptors.views],
+            [str(view.path) for view in descriptors.views],
+        )
     table = _stacked(descriptors, unseen_descriptors)
     available = len(descriptors.values)
     if available < count:
@@ -109,11 +120,14 @@ def align(
             "add descriptors of the new classes to it, or give them as --unseen-attrs",
         )
     warnings += _doubts(descriptors, rows_at(table.values, seen_rows), head_rows)
+    seen_names = _names(table, seen_rows, head_names)
+    unseen_names = _names(table, unseen_rows, None)
+    warnings += lookalikes(unseen_names, seen_names)
     return AlignedClasses(
         rows_at(table.values, seen_rows),
         rows_at(table.values, unseen_rows),
-        _names(table, seen_rows, head_names),
-        _names(table, unseen_rows, None),
+        seen_names,
+        unseen_names,
         seen_rows,
         unseen_rows,
         how,
@@ -159,6 +173,7 @@ def _seen_rows(
                 "one entry per head row, in head-row order",
             )
         rows = rows_of(descriptors, seen, "--seen", notes)
+        require_no_contradiction(descriptors, rows, head_names)
         return rows, "by --seen"
     if head_names is not None and len(head_names) == count and descriptors.names is not None:
         match = match_names(head_names, descriptors.names, str(descriptors.path))

@@ -29,6 +29,8 @@ class View:
         width: how many of the columns are its own.
         columns: their names, or None.
         encoding: how they were made, where they were made of class names.
+        unlisted: what a column stands for that the file does not list; None where it must list
+            all.
 
     """
 
@@ -36,6 +38,7 @@ class View:
     width: int
     columns: tuple[str, ...] | None = None
     encoding: Encoding | None = None
+    unlisted: float | None = None
 
     @property
     def name(self) -> str:
@@ -57,6 +60,8 @@ class Descriptors:
         notes: what a person may want to check.
         joined: the files whose columns stand side by side, where there are several.
         encoding: how they were made, where they were made of the class names in ``path``.
+        unlisted: what an attribute stands for that a class does not list; None where each lists
+            all.
 
     """
 
@@ -68,11 +73,12 @@ class Descriptors:
     notes: tuple[str, ...] = ()
     joined: tuple[View, ...] = ()
     encoding: Encoding | None = None
+    unlisted: float | None = None
 
     @property
     def views(self) -> tuple[View, ...]:
         """The files in the order of their columns, at least one."""
-        own = View(self.path, self.values.shape[1], self.columns, self.encoding)
+        own = View(self.path, self.values.shape[1], self.columns, self.encoding, self.unlisted)
         return self.joined or (own,)
 
     def label(self, row: int) -> str:

@@ -7,6 +7,7 @@ and ``[{"name": ..., "descriptor": [numbers]}, ...]``.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def read_json(path: Path) -> Descriptors:
         values = [[float(v) for v in row] for row in rows]
     except OverflowError:
         raise DescriptorError(path, "holds a whole number that no float can hold") from None
-    return checked(path, values, names, columns)
+    found = checked(path, values, names, columns)
+    return found if columns is None else replace(found, unlisted=0.0)
 
 
 def _named_rows(path: Path, content: Any) -> tuple[list[str] | None, list[Any]]:

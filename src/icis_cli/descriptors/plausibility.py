@@ -1,4 +1,4 @@
-"""A check that descriptors and head rows belong together, against rows in the wrong order.
+"""Checks against classes in the wrong order, and against one class under two names.
 
 Where classes with similar descriptors have similar rows, the two similarity matrices correlate
 (a Mantel test, Mantel, Cancer Research 1967). In a wrong order they do not.
@@ -6,9 +6,15 @@ Where classes with similar descriptors have similar rows, the two similarity mat
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
 
 from icis_cli.arrays import FloatArray, unit_rows
+from icis_cli.descriptors.base import Descriptors
+from icis_cli.descriptors.names import simplified
+from icis_cli.errors import AlignmentError
 
 #: Fewer classes than this tell nothing; more are sampled down to keep the check cheap.
 _FEWEST, _MOST = 12, 600
@@ -68,3 +74,60 @@ def agreement_warning(descriptors: FloatArray, rows: FloatArray) -> str | None:
         f"({score:.1f} standard deviations above a random order, expected more than "
         f"{_DOUBTFUL:.0f})"
     )
+
+
+def require_no_contradiction(
+    descriptors: Descriptors, rows: Sequence[int], head_names: Sequence[str] | None
+) -> None:
+    """Refuse an order that the checkpoint's own class names show to be wrong.
+
+    A name that the descriptors lack, or that either side has more than once, shows nothing.
+
+    Args:
+        descriptors: C classes.
+        rows: K rows of them, one per row of the head.
+        head_names: K class names that the checkpoint gives its rows, or None.
+
+    Raises:
+        AlignmentError: naming the first row whose name belongs to another descriptor.
+
+    """
+    names = descriptors.names
+    if head_names is None or names is None or len(head_names) != len(rows):
+        return
+    heads = [simplified(name) for name in head_names]
+    described = [simplified(name) for name in names]
+    once = {name for name, count in Counter(heads).items() if count == 1}
+    once &= {name for name, count in Counter(described).items() if count == 1}
+    wrong = [k for k, row in enumerate(rows) if heads[k] in once and described[row] != heads[k]]
+    if wrong:
+        k = wrong[0]
+        raise AlignmentError(
+            f"--seen contradicts the checkpoint's own class names in {len(wrong)} of {len(rows)} "
+            f"rows, first in row {k}: {head_names[k]!r} there, {names[rows[k]]!r} by --seen",
+            "leave out --seen: the checkpoint's names tell the order",
+        )
+
+
+def lookalikes(names: Sequence[str], seen_names: Sequence[str]) -> list[str]:
+    """Warn about new classes whose names differ from others only in case, separators or numbers.
+
+    Args:
+        names: of the new classes.
+        seen_names: of the classes that are there already.
+
+    """
+    first: dict[str, str] = {}
+    for name in seen_names:
+        first.setdefault(simplified(name), name)
+    pairs: list[tuple[str, str]] = []
+    for name in names:
+        other = first.setdefault(simplified(name), name)
+        if other != name:
+            pairs.append((name, other))
+    if not pairs:
+        return []
+    shown = ", ".join(f"{name!r} and {other!r}" for name, other in pairs[:3])
+    more = ", ..." if pairs[3:] else ""
+    few = "1 new class is" if len(pairs) == 1 else f"{len(pairs)} new classes are"
+    return [f"{few} spelt almost like another class: {shown}{more}; are they the same?"]

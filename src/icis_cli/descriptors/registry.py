@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from icis_cli.descriptors.base import Descriptors, check_names, checked
@@ -109,7 +110,8 @@ def _named(found: Descriptors, classes: Path) -> Descriptors:
             "one name per row",
         )
     check_names(classes, names, len(found.values))
-    return checked(found.path, found.values, names, found.columns)
+    named = checked(found.path, found.values, names, found.columns)
+    return replace(named, notes=found.notes, unlisted=found.unlisted)
 
 
 def read_lines(path: Path | str) -> list[str]:

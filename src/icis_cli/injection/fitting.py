@@ -89,6 +89,7 @@ def fit(
     if held is None and folds:
         held = hold_out(method, pairs, folds, members=members, seed=seed, device=device)
     encodings = tuple(view.encoding for view in classes.views)
+    columns = tuple(view.columns for view in classes.views)
     fitted = fit_ensemble(method, pairs, members, seed=seed, device=device, watch=watch)
     return Injector(
         method=method.name,
@@ -113,6 +114,7 @@ def fit(
         held=held,
         libraries=library_versions(),
         encodings=encodings if any(encodings) else (),
+        columns=columns if any(columns) else (),
     )
 
 

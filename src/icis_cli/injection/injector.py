@@ -26,7 +26,7 @@ from icis_cli.encoders.base import Encoding
 from icis_cli.errors import InjectorError
 from icis_cli.files import appearing_together, require_writable, sha256_of
 from icis_cli.injection.injector_file import METADATA_KEY, read_tensors, write_tensors
-from icis_cli.lazy import blocks
+from icis_cli.injection.injector_parts import check_parts, held_of, views_of
 from icis_cli.methods.base import RowPredictor, Setting
 from icis_cli.methods.registry import restore
 from icis_cli.validation.heldout import HeldOut
@@ -87,6 +87,8 @@ class Injector:
         stopped: why training ended.
         held: held-out predictions for seen classes; None where there are none.
         encodings: how each view was made, None where it was read; empty where all were.
+        columns: names of the columns of each view, None where it has none; empty where no view
+            has.
         version: of the package that fitted it.
         libraries: versions of what the bytes of the result depend on.
         digest: sha256 of the file it was loaded from; ``""`` where there is none.
@@ -110,6 +112,7 @@ class Injector:
     stopped: str
     held: HeldOut | None = None
     encodings: tuple[Encoding | None, ...] = ()
+    columns: tuple[tuple[str, ...] | None, ...] = ()
     version: str = __version__
     libraries: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
@@ -161,6 +164,8 @@ class Injector:
             record["encodings"] = [
                 None if one is None else one.settings(folder) for one in self.encodings
             ]
+        if any(self.columns):
+            record["columns"] = self.columns
         tensors: dict[str, NDArray[Any]] = {
             **{f"method.{k}": np.ascontiguousarray(v) for k, v in self.predictor.tensors().items()},
             "descriptors.seen": np.ascontiguousarray(self.seen_descriptors),
@@ -220,104 +225,27 @@ class Injector:
                     source.state,
                 ),
                 descriptors=tuple((name, digest) for name, digest in record["descriptors"]),
-                views=_views(record.get("views"), tensors["descriptors.seen"].shape[1]),
+                views=views_of(record.get("views"), tensors["descriptors.seen"].shape[1]),
                 losses=tuple(float(loss) for loss in record["losses"]),
                 stopped=str(record["stopped"]),
-                held=_held(tensors),
+                held=held_of(tensors),
                 encodings=tuple(
                     None if one is None else Encoding.restore(one, _true(path).parent)
                     for one in record.get("encodings", ())
+                ),
+                columns=tuple(
+                    None if one is None else tuple(one) for one in record.get("columns", ())
                 ),
                 version=str(record["tool"]["version"]),
                 libraries=dict(record["tool"].get("libraries", {})),
                 digest=sha256_of(path),
             )
-            _checked(injector)
+            check_parts(injector)
         except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise InjectorError(
                 path, f"is damaged or no injector ({error!r})", "make it again with icis fit"
             ) from None
         return injector
-
-
-def _checked(injector: Injector) -> None:
-    """Check that the parts of an injector are what they should be and fit together.
-
-    Raises:
-        ValueError: they do not. A damaged predictor may raise LookupError or TypeError, too.
-
-    """
-    _require_texts("libraries", tuple(injector.libraries.values()))
-    _require_texts("source", tuple(injector.source.settings().values()))
-    _require_texts("descriptors", tuple(part for pair in injector.descriptors for part in pair))
-    if len(injector.encodings) not in (0, len(injector.views.widths)):
-        raise ValueError(f"{len(injector.encodings)} encodings for other views")
-    if len(injector.descriptors) < len(injector.views.widths):
-        raise ValueError(f"{len(injector.descriptors)} descriptor files for more views")
-    for side, values, names, rows in (
-        ("seen", injector.seen_descriptors, injector.seen_names, injector.seen_rows),
-        ("unseen", injector.unseen_descriptors, injector.unseen_names, injector.unseen_rows),
-    ):
-        _require_rows(f"descriptors.{side}", values)
-        _require_texts(f"{side}_names", names)
-        if not all(type(row) is int and row >= 0 for row in rows):
-            raise ValueError(f"{side}_rows: expected row numbers")
-        if not 0 < len(values) == len(names) == len(rows):
-            raise ValueError(
-                f"{len(values)} {side} descriptors, {len(names)} names and {len(rows)} rows"
-            )
-    if injector.unseen_descriptors.shape[1] != injector.seen_descriptors.shape[1]:
-        raise ValueError("seen and unseen descriptors differ in width")
-    with np.errstate(all="ignore"):  # a row that is not finite is refused where it is used
-        row = injector.predict(injector.seen_descriptors[:1])
-    if row.ndim != 2 or row.shape[0] != 1 or row.dtype != np.float32 or not row.size:
-        raise ValueError(f"the method predicts {row.shape} {row.dtype} for one descriptor")
-    held = injector.held
-    if held is not None:
-        _require_rows("heldout.rows", held.rows)
-        if held.rows.shape[1] != row.shape[1]:
-            raise ValueError(
-                f"held-out rows of {held.rows.shape[1]} numbers, predicted ones of {row.shape[1]}"
-            )
-
-
-def _require_texts(what: str, values: tuple[Any, ...]) -> None:
-    if not all(isinstance(value, str) for value in values):
-        raise ValueError(f"{what}: expected texts")
-
-
-def _require_rows(what: str, values: NDArray[Any]) -> None:
-    sound = values.ndim == 2 and values.dtype == np.float32
-    if not sound or not all(np.isfinite(block).all() for _, block in blocks(values)):
-        raise ValueError(
-            f"{what}: expected finite float32 rows, found {values.shape} {values.dtype}"
-        )
-
-
-def _views(settings: Mapping[str, Any] | None, width: int) -> ViewSpace:
-    """Restore the views; ``settings`` is None in injectors from before there were several."""
-    if settings is None:
-        return ViewSpace.equal((width,))
-    views = ViewSpace.restore(settings)
-    if sum(views.widths) != width:
-        raise ValueError(f"views of {sum(views.widths)} columns for descriptors of {width}")
-    return views
-
-
-def _held(tensors: Mapping[str, Any]) -> HeldOut | None:
-    if "heldout.rows" not in tensors:
-        return None
-    held = HeldOut(*(tensors[f"heldout.{part}"] for part in ("classes", "fold", "rows")))
-    count = len(tensors["descriptors.seen"])
-    if held.rows.ndim != 2 or held.classes.ndim != 1 or held.fold.ndim != 1:
-        raise ValueError("the held-out rows are no matrix with a class and a fold for each row")
-    if held.fold.dtype != np.int64:
-        raise ValueError("the folds of the held-out classes are no whole numbers")
-    if len(np.unique(held.fold)) < 2 or len(np.unique(held.classes)) < len(held.classes):
-        raise ValueError("the held-out classes are in fewer than two folds, or occur twice")
-    if held.classes.dtype != np.int64 or not ((held.classes >= 0) & (held.classes < count)).all():
-        raise ValueError("the held-out classes are no rows of the head")
-    return held
 
 
 def _true(path: Path) -> Path:

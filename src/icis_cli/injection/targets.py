@@ -11,7 +11,9 @@ import numpy as np
 from icis_cli.arrays import FloatArray
 from icis_cli.descriptors.alignment import rows_of
 from icis_cli.descriptors.base import Descriptors
+from icis_cli.descriptors.columns import in_columns
 from icis_cli.descriptors.names import simplified
+from icis_cli.descriptors.plausibility import lookalikes
 from icis_cli.errors import AlignmentError, DescriptorError, UsageError
 from icis_cli.files import sha256_of
 from icis_cli.injection.injector import Injector
@@ -54,7 +56,8 @@ def new_classes(
     Raises:
         UsageError: another number of views than at fit, or another order.
         DescriptorError: a view has another number of columns than at fit.
-        AlignmentError: no class is left, or one is named that is not there.
+        AlignmentError: no class is left, one is named that is not there, or a view has columns
+            of other names than at fit.
 
     """
     if table is None:
@@ -72,6 +75,7 @@ def new_classes(
             injector.descriptors,
         )
     _check_views(injector, table)
+    table = _in_fitted_columns(injector, table)
     notes = list(table.notes)
     same_file = _holds_seen(injector, table)
     # Without names, classes of another file are numbered on from the seen ones, as fit does.
@@ -79,20 +83,21 @@ def new_classes(
     if unseen is not None:
         rows = rows_of(table, unseen, "--unseen", notes)
     elif table.names is not None:
-        seen = {simplified(name) for name in injector.seen_names}
-        rows = tuple(r for r, name in enumerate(table.names) if simplified(name) not in seen)
+        known = _known_rows(table.names, injector.seen_names, notes)
+        rows = tuple(row for row in range(len(table.names)) if row not in known)
     else:
         taken = set(injector.seen_rows) if same_file else set()
         rows = tuple(row for row in range(len(table.values)) if row not in taken)
     if not rows:
         raise AlignmentError(f"{table.path} describes no class that is new")
+    names = tuple(table.class_name(row, start) for row in rows)
     return NewClasses(
         rows_at(table.values, rows),
-        tuple(table.class_name(row, start) for row in rows),
+        names,
         rows,
         tuple((view.name, sha256_of(view.path)) for view in table.views),
         tuple(notes),
-        table.warnings,
+        (*table.warnings, *lookalikes(names, injector.seen_names)),
     )
 
 
@@ -113,14 +118,42 @@ def _check_views(injector: Injector, table: Descriptors) -> None:
             f"{', '.join(fitted)}",
             "give --attrs in the same order",
         )
-    for view, expected in zip(table.views, widths, strict=True):
-        if view.width != expected:
+    named = injector.columns or (None,) * len(widths)
+    for view, expected, columns in zip(table.views, widths, named, strict=True):
+        if view.width != expected and (view.columns is None or columns is None):
             raise DescriptorError(
                 view.path,
                 f"has {view.width} columns, but the injector was fitted on {expected}",
                 "describe the new classes by the same attributes"
                 + (", the files in the order that fit had" if len(widths) > 1 else ""),
             )
+
+
+def _in_fitted_columns(injector: Injector, table: Descriptors) -> Descriptors:
+    """Put the columns in the order that fit had, where both have names for them."""
+    fitted = [name for name, _ in injector.descriptors]
+    columns = injector.columns or (None,) * len(injector.views.widths)
+    return in_columns(table, columns, [f"{name} at icis fit" for name in fitted[: len(columns)]])
+
+
+def _known_rows(names: Sequence[str], seen_names: Sequence[str], notes: list[str]) -> set[int]:
+    """Return the rows of a table that describe classes of the head.
+
+    A class that is there letter for letter has no other row: "2-door" and "4-door" are two. What
+    is matched though not spelt alike is added to ``notes``.
+    """
+    exact = set(names)
+    loose = {simplified(name): name for name in seen_names if name not in exact}
+    seen = set(seen_names)
+    alike = {
+        row: loose[simplified(name)]
+        for row, name in enumerate(names)
+        if name not in seen and simplified(name) in loose
+    }
+    if alike:
+        pairs = [f"{names[row]!r} = {name!r}" for row, name in alike.items()]
+        notes.append(f"{len(pairs)} classes are taken for classes of the head: {', '.join(pairs)}")
+    return {row for row, name in enumerate(names) if name in seen or row in alike}
 
 
 def _holds_seen(injector: Injector, table: Descriptors) -> bool:

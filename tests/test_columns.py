@@ -1,0 +1,210 @@
+"""Columns by name, and orders and names of classes that contradict each other."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+import icis_cli as icis
+from icis_cli.cli.main import run
+from icis_cli.descriptors.base import Descriptors
+from icis_cli.descriptors.columns import in_columns
+from icis_cli.errors import AlignmentError, InjectorError
+from icis_cli.injection.targets import new_classes
+
+COLUMNS = tuple(f"attribute {letter}" for letter in "abcdefgh")
+ORDER = [3, 0, 7, 1, 6, 2, 5, 4]
+FIT = ["fit", "--weights", "model.pt", "--method", "nearest", "--cv", "0"]
+INJECT = ["inject", "--calibration", "none", "--out", "new.pt", "--attrs"]
+
+
+def write_csv(path: str, world, rows, columns, values=None) -> None:
+    values = world.descriptors[rows] if values is None else values
+    with Path(path).open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["class", *columns])
+        writer.writerows(
+            [world.names[row], *map(float, line)] for row, line in zip(rows, values, strict=True)
+        )
+
+
+def permuted(world, path: str, rows) -> None:
+    columns = [COLUMNS[place] for place in ORDER]
+    write_csv(path, world, rows, columns, world.descriptors[rows][:, ORDER])
+
+
+@pytest.fixture
+def here(folder, world, monkeypatch):
+    monkeypatch.chdir(folder)
+    write_csv("named.csv", world, range(46), COLUMNS)
+    write_csv("seen.csv", world, range(40), COLUMNS)
+    return folder
+
+
+def added() -> np.ndarray:
+    return torch.load("new.pt", weights_only=True)["fc.weight"][40:].numpy()
+
+
+def test_columns_in_another_order_than_fit_had_give_the_same_rows(here, world, capsys):
+    assert run([*FIT, "--attrs", "named.csv"]) == 0
+    assert run([*INJECT, "named.csv"]) == 0
+    rows = added()
+    permuted(world, "moved.csv", range(40, 46))
+    capsys.readouterr()
+    assert run([*INJECT, "moved.csv", "--force"]) == 0
+    np.testing.assert_array_equal(added(), rows)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the columns of moved.csv are put in the order of named.csv at icis fit" in said
+
+
+def test_new_classes_of_a_second_file_may_have_their_columns_in_another_order(here, world):
+    assert run([*FIT, "--attrs", "named.csv"]) == 0
+    whole = icis.Injector.load("injector.safetensors")
+    permuted(world, "moved.csv", range(40, 46))
+    assert run([*FIT, "--attrs", "seen.csv", "--unseen-attrs", "moved.csv", "--force"]) == 0
+    apart = icis.Injector.load("injector.safetensors")
+    np.testing.assert_array_equal(apart.unseen_descriptors, whole.unseen_descriptors)
+    assert apart.columns == whole.columns == (COLUMNS,)
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (
+            (*COLUMNS[:7], "attribute_h"),
+            "named.csv at icis fit has not: 'attribute_h' (did you mean 'attribute h'?), and lacks",
+        ),
+        (COLUMNS[:7], "x.csv lacks 1 column(s) that named.csv at icis fit has: 'attribute h'"),
+        ((*COLUMNS, "more"), "x.csv has 1 column(s) that named.csv at icis fit has not: 'more'"),
+    ],
+)
+def test_other_columns_than_fit_had_are_refused(here, world, capsys, columns, words):
+    assert run([*FIT, "--attrs", "named.csv"]) == 0
+    values = np.random.default_rng(0).standard_normal((6, len(columns)))
+    write_csv("x.csv", world, range(40, 46), columns, values)
+    capsys.readouterr()
+    assert run([*INJECT, "x.csv"]) == 1
+    assert words in capsys.readouterr().err
+    assert not Path("new.pt").exists()
+
+
+def test_what_a_json_file_does_not_list_is_filled_in_place(here, world, capsys):
+    content = {
+        name: {c: float(v) for c, v in zip(COLUMNS, values, strict=True)}
+        for name, values in zip(world.names, world.descriptors, strict=True)
+    }
+    Path("all.json").write_text(json.dumps(content))
+    late = {c: v for c, v in content[world.names[45]].items() if c not in COLUMNS[:2]}
+    Path("late.json").write_text(json.dumps({"late": late}))
+    Path("filled.json").write_text(json.dumps({"late": {**dict.fromkeys(COLUMNS[:2], 0), **late}}))
+    assert run([*FIT, "--attrs", "all.json"]) == 0
+    assert run([*INJECT, "filled.json"]) == 0
+    rows = added()
+    capsys.readouterr()
+    assert run([*INJECT, "late.json", "--force"]) == 0
+    np.testing.assert_array_equal(added(), rows)
+    assert "does not list 2 of 8 attributes, which are taken as 0" in capsys.readouterr().err
+    Path("odd.json").write_text(json.dumps({"late": {**late, "attribut h": 1}}))
+    assert run([*INJECT, "odd.json", "--force"]) == 1
+    assert "'attribut h' (did you mean" in capsys.readouterr().err
+
+
+def test_columns_without_names_stay_where_they_are(here, world, capsys):
+    assert run([*FIT, "--attrs", "named.csv"]) == 0
+    np.savez("late.npz", descriptors=world.descriptors[40:], names=np.array(world.names[40:]))
+    assert run([*INJECT, "named.csv"]) == 0
+    rows = added()
+    capsys.readouterr()
+    assert run([*INJECT, "late.npz", "--force"]) == 0
+    np.testing.assert_array_equal(added(), rows)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "late.npz does not name its columns: they are taken in the order of named.csv" in said
+
+
+def test_views_are_put_in_order_one_by_one():
+    values = np.arange(10, dtype=np.float32).reshape(2, 5)
+    one = Descriptors(values[:, :2], ("x", "y"), Path("one.csv"), ("b", "a"))
+    two = Descriptors(values[:, 2:], ("x", "y"), Path("two.csv"), ("p", "r", "q"))
+    table = icis.join_views([one, two])
+    found = in_columns(table, [("a", "b"), ("p", "q", "r")], ["one", "two"])
+    assert found.values.tolist() == [[1, 0, 2, 4, 3], [6, 5, 7, 9, 8]]
+    assert [view.columns for view in found.views] == [("a", "b"), ("p", "q", "r")]
+    assert in_columns(table, [None, ("p", "r", "q")], ["one", "two"]) is table
+    assert in_columns(table, [None], ["one"]) is table
+    twice = Descriptors(values, ("x", "y"), Path("t.csv"), ("a", "b", "c", "a", "d"))
+    wanted = ("b", "a", "c", "d", "a")
+    with pytest.raises(AlignmentError, match=r"another order than one, and 'a' occurs more"):
+        in_columns(twice, [wanted], ["one"])
+
+
+def test_an_injector_keeps_columns_and_reads_those_without(here, world):
+    assert run([*FIT, "--attrs", "named.csv"]) == 0
+    name = "injector.safetensors"
+    with safe_open(name, framework="np") as content:
+        record = json.loads(content.metadata()["icis"])
+    tensors = load_file(name)
+    assert record["columns"] == [list(COLUMNS)]
+    for wrong in ([COLUMNS, None], [COLUMNS[:7]], [[1] * 8], "x", 3):
+        save_file(tensors, name, {"icis": json.dumps({**record, "columns": wrong})})
+        with pytest.raises(InjectorError, match="is damaged or no injector"):
+            icis.Injector.load(name)
+    del record["columns"]
+    save_file(tensors, name, {"icis": json.dumps(record)})
+    assert icis.Injector.load(name).columns == ()
+    assert run([*INJECT, "named.csv"]) == 0
+
+
+def test_a_seen_list_that_contradicts_the_checkpoint_is_refused(here, world, capsys):
+    names = [name.replace(" ", "_").upper() for name in world.names[:40]]
+    torch.save({"state_dict": world.state(), "class_names": names}, "known.pt")
+    fit = ["fit", "--weights", "known.pt", "--attrs", "named.csv", "--dry-run"]
+    swapped = [1, 0, *range(2, 40)]
+    Path("swapped.txt").write_text("\n".join(world.names[row] for row in swapped))
+    Path("right.txt").write_text("\n".join(world.names[:40]))
+    assert run([*fit, "--seen", "swapped.txt"]) == 1
+    said = capsys.readouterr().err
+    assert (
+        "--seen contradicts the checkpoint's own class names in 2 of 40 rows, first in row 0: "
+        f"{names[0]!r} there, {world.names[1]!r} by --seen" in said
+    )
+    assert run([*fit, "--seen", "right.txt"]) == 0
+    # Names that no descriptor has, e.g. numbers of synsets, say nothing about the order.
+    torch.save(
+        {"state_dict": world.state(), "class_names": [f"n{row}" for row in range(40)]}, "known.pt"
+    )
+    assert run([*fit, "--seen", "swapped.txt"]) == 0
+
+
+def test_names_that_differ_only_in_case_are_doubted(here, world, capsys):
+    names = [*world.names[:45], world.names[3].upper()]
+    np.savez("attrs.npz", descriptors=world.descriptors, names=np.array(names))
+    assert run([*FIT, "--attrs", "attrs.npz"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        f"1 new class is spelt almost like another class: {names[45]!r} and {names[3]!r}; are "
+        "they the same?" in said
+    )
+
+
+def test_a_class_that_only_looks_like_a_known_one_is_none(here, world):
+    """Numbering is left out where names are matched: 2-door and 4-door are two classes."""
+    names = ["2-door", *world.names[1:40], "4-door", *world.names[41:]]
+    np.savez("doors.npz", descriptors=world.descriptors, names=np.array(names))
+    assert run([*FIT, "--attrs", "doors.npz"]) == 0
+    injector = icis.Injector.load("injector.safetensors")
+    found = new_classes(injector, icis.read_descriptors("doors.npz"), None)
+    assert found.names == tuple(names[40:])
+    assert found.notes == ()
+    late = [names[1].upper(), "new"]
+    np.savez("late.npz", descriptors=world.descriptors[:2], names=np.array(late))
+    found = new_classes(injector, icis.read_descriptors("late.npz"), None)
+    assert found.names == ("new",)
+    (note,) = found.notes
+    assert note == f"1 classes are taken for classes of the head: {late[0]!r} = {names[1]!r}"
