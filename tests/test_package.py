@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 
@@ -95,25 +93,3 @@ def test_cuda_is_refused_where_there_is_none(monkeypatch):
     assert runtime.choose_device("auto") == "cpu"
     with pytest.raises(InstallationError, match="no CUDA device"):
         runtime.choose_device("cuda")
-
-
-def test_the_wheel_is_the_same_every_time(tmp_path):
-    pytest.importorskip("hatchling", reason="builds the package")
-    root = Path(icis_cli.__file__).parents[2]
-    if not (root / "pyproject.toml").is_file():
-        pytest.skip("the package is installed without its sources")
-    built = []
-    for umask, epoch in ((0o022, "1"), (0o077, "2")):
-        folder = tmp_path / epoch
-        command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
-        subprocess.run(
-            [*command, "--directory", folder],
-            cwd=root,
-            env={k: v for k, v in os.environ.items() if k != "SOURCE_DATE_EPOCH"},
-            umask=umask,
-            check=True,
-            capture_output=True,
-        )
-        (wheel,) = folder.iterdir()
-        built.append(wheel.read_bytes())
-    assert built[0] == built[1]
