@@ -107,11 +107,11 @@ def test_what_inject_wrote_is_the_old_checkpoint_plus_rows(
     found = verify(first, second, lambda done, total, _: seen.append((done, total)))
     assert found.difference is None
     assert (found.head, found.rows_before, found.rows_after) == ("fc", 40, 46)
-    same = first.suffix == second.suffix
-    beside = [*(["metadata"] if same else []), *(["folder"] if same and not first.suffix else [])]
+    beside = ["beside"] if second.suffix == ".pt" else ["metadata"]
+    beside += [] if second.suffix else ["folder"]
     assert [check.name for check in found.checks] == [
-        "record", "side file", "injections", "tensors", "other tensors", "old rows", "new rows",
-        "class names", *beside, "sha256 of old",
+        "record", "record fields", "side file", "injections", "tensors", "other tensors",
+        "old rows", "new rows", "offsets", "class names", *beside, "sha256 of old",
     ]  # fmt: skip
     width = 4 if dtype is torch.float32 else 2
     total = 24 * 4 + 8 + 46 * 25 * width
@@ -138,7 +138,7 @@ def test_several_injections_are_verified_one_by_one_and_together(tmp_path, world
         "its first injections are not those of the old checkpoint"
     )
     back = remove(open_checkpoint(two)).write(tmp_path / "back.safetensors")[-1]
-    assert verify(old, back).difference == "it has no record of injected rows"
+    assert str(verify(old, back).difference).startswith("it has no record of injected rows, and")
 
 
 def test_without_bias_and_in_a_wrapped_file(tmp_path, world, descriptors):
@@ -150,7 +150,7 @@ def test_without_bias_and_in_a_wrapped_file(tmp_path, world, descriptors):
     root = torch.load(new, weights_only=True)
     root["classes"][45] = "another"
     torch.save(root, new)
-    assert failed(verify(tmp_path / "old.pt", new)) == ["class names"]
+    assert failed(verify(tmp_path / "old.pt", new)) == ["class names", "beside"]
 
 
 def nan(state: State) -> None:
@@ -225,7 +225,8 @@ Record = dict[str, Any]
     ("change", "checks", "reason"),
     [
         (lambda r: r.update(original_sha256="0" * 64), ["sha256 of old"], "the record says 000"),
-        (lambda r: r["rounds"][0].update(weights_sha256=["x"]), ["sha256 of old"], "says ['x']"),
+        (lambda r: r["rounds"][0].update(weights_sha256=["x"]),
+         ["record fields", "sha256 of old"], "has weights_sha256 ['x'] in injection 1"),
         (lambda r: r["class_names"].__setitem__(45, r["class_names"][0]), ["record"],
          "its class 'kind a0' is new and old"),
         (lambda r: r.update(seen=39) or r["rounds"][0].update(classes=7), ["record"],
@@ -267,7 +268,7 @@ def test_both_copies_of_the_record_must_say_the_same(stored):
     with (new.parent / "none.safetensors").open("wb") as stream:
         checkpoint.write_copy(stream, {}, Extras({}, ()))
     found = verify(old, new.parent / "none.safetensors")
-    assert found.difference == "it has no record of injected rows"
+    assert str(found.difference).startswith("it has no record of injected rows, and there is no")
     assert METADATA_KEY in checkpoint.metadata
 
 

@@ -121,7 +121,8 @@ def with_edits(
     for key, edit in edits.items():
         tensor = tensor_of(edit, folder)
         tensor.requires_grad_(state[key].requires_grad)
-        copy.update(dict.fromkeys(same.get(key, (key,)), tensor))
+        keys = (one for one in same.get(key, (key,)) if one in kept)
+        copy.update(dict.fromkeys(keys, tensor))
     if hasattr(state, "_metadata"):  # versions of the modules, which load_state_dict reads
         copy._metadata = state._metadata  # noqa: SLF001
     edited: Mapping[str, Any] = copy

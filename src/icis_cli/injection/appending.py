@@ -6,7 +6,7 @@ and again when they are written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ import numpy as np
 from icis_cli.arrays import FloatArray, IntArray, encode
 from icis_cli.checkpoint.base import Buffer, Checkpoint, Edit, TensorInfo
 from icis_cli.checkpoint.head import Head
+from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
+from icis_cli.checkpoint.torch_tensors import tied
 from icis_cli.errors import TrainingError
 from icis_cli.injection.injector import Injector
 from icis_cli.injection.targets import NewClasses
@@ -102,6 +104,26 @@ def shortened(checkpoint: Checkpoint, keys: tuple[str, ...], count: int) -> dict
                 kept = data[: len(data) // info.shape[0] * count]
                 edits[name] = Edit(TensorInfo(info.dtype, (count, *info.shape[1:])), (kept,))
     return edits
+
+
+def tied_to(checkpoint: Checkpoint, keys: Collection[str]) -> dict[str, str]:
+    """Return the tensors that are one with some of ``keys``, and so change with them.
+
+    Only PyTorch files tell of such; of a head that is also the embedding, for example.
+
+    Returns:
+        key -> the one of ``keys`` that it shares its values with.
+
+    """
+    if not isinstance(checkpoint, TorchCheckpoint):
+        return {}
+    found: dict[str, str] = {}
+    for group in tied(checkpoint.state):
+        own = next((key for key in keys if key in group), None)
+        if own is not None:
+            others = (key for key in group if key not in keys and key in checkpoint.tensors)
+            found |= dict.fromkeys(others, own)
+    return found
 
 
 @dataclass(frozen=True)

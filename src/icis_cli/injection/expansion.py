@@ -25,6 +25,7 @@ from icis_cli.files import (
     require_writable,
     require_writable_folder,
 )
+from icis_cli.injection.appending import tied_to
 from icis_cli.injection.calibration import NONE, Calibration
 from icis_cli.injection.record import METADATA_KEY, Record, side_file
 from icis_cli.lazy import Matrix
@@ -72,6 +73,12 @@ class Expansion:
         notes = list(self.checkpoint.left_behind())
         if container is not type(self.checkpoint):
             notes += self.checkpoint.only_here()
+        else:
+            verb = "loses the new rows" if self.record is None else "gets the new rows"
+            notes += [
+                f"{key!r} shares its values with {own!r}, and {verb}, too"
+                for key, own in tied_to(self.checkpoint, self.edits).items()
+            ]
         if self.record is not None and not self._has_room(container):
             notes.append(
                 "the record is too long for the file's header: it is in "

@@ -19,6 +19,7 @@ from icis_cli.runtime import library_versions
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "icis"
+KIND = "expanded checkpoint"
 
 #: Stands for the digest of a file that has not been read yet; as long as any.
 PENDING = "0" * 64
@@ -120,7 +121,7 @@ class Record:
         """Return the record as sorted JSON."""
         content = {
             "schema_version": SCHEMA_VERSION,
-            "kind": "expanded checkpoint",
+            "kind": KIND,
             **vars(self),
             "rounds": [vars(part) for part in self.rounds],
         }
@@ -174,6 +175,24 @@ def side_file(path: Path) -> Path:
     return Path(f"{path}.icis.json")
 
 
+def record_text(checkpoint: Checkpoint) -> tuple[str, Path] | None:
+    """Return the record of a checkpoint as text, and the file it is in; None where it has none.
+
+    Raises:
+        CheckpointError: it cannot be read.
+
+    """
+    if METADATA_KEY in checkpoint.metadata:
+        return checkpoint.metadata[METADATA_KEY], checkpoint.path
+    beside = side_file(checkpoint.path)
+    if not beside.is_file():
+        return None
+    try:
+        return beside.read_text(encoding="utf-8"), beside
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(beside, f"cannot be read ({error})") from None
+
+
 def find_record(checkpoint: Checkpoint) -> Record | None:
     """Read the record of a checkpoint from its metadata, else from its side file, else None.
 
@@ -181,18 +200,14 @@ def find_record(checkpoint: Checkpoint) -> Record | None:
         CheckpointError: there is one, but damaged.
 
     """
-    if METADATA_KEY in checkpoint.metadata:
-        if '"kind": "injector"' in checkpoint.metadata[METADATA_KEY]:
-            raise CheckpointError(
-                checkpoint.path,
-                "is an injector, made by icis fit, expected a checkpoint",
-                "name the classifier itself",
-            )
-        return Record.from_json(checkpoint.metadata[METADATA_KEY], checkpoint.path)
-    beside = side_file(checkpoint.path)
-    if not beside.is_file():
+    found = record_text(checkpoint)
+    if found is None:
         return None
-    try:
-        return Record.from_json(beside.read_text(encoding="utf-8"), beside)
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(beside, f"cannot be read ({error})") from None
+    text, path = found
+    if path == checkpoint.path and '"kind": "injector"' in text:
+        raise CheckpointError(
+            path,
+            "is an injector, made by icis fit, expected a checkpoint",
+            "name the classifier itself",
+        )
+    return Record.from_json(text, path)

@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 from icis_cli.checkpoint.base import Checkpoint
-from icis_cli.checkpoint.folder import FolderCheckpoint
+from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
 from icis_cli.errors import CheckpointError
-from icis_cli.injection.record import METADATA_KEY, Record, find_record, side_file
-from icis_cli.verification.result import Check
+from icis_cli.injection.record import METADATA_KEY, Record, find_record, record_text, side_file
+from icis_cli.verification.result import AGAIN, ORDER, TWO, Check
 
 
-def read_record(new: Checkpoint) -> Record | Check:
-    """Return the record of a new checkpoint, or the check that it fails."""
+def read_record(old: Checkpoint, new: Checkpoint) -> Record | tuple[Check, str]:
+    """Return the record of a new checkpoint, or the check that it fails and the way out."""
     try:
         record = find_record(new)
     except CheckpointError as error:
-        return Check("record", f"it {error.problem}")
-    if record is None:
-        return Check("record", "it has no record of injected rows")
-    return record
+        return Check("record", f"it {error.problem}"), AGAIN
+    return _missing(old, new) if record is None else record
+
+
+def _missing(old: Checkpoint, new: Checkpoint) -> tuple[Check, str]:
+    """Say why a checkpoint may have no record, and what to do."""
+    name, beside = "record", side_file(new.path)
+    if old.path == new.path:
+        return Check(name, "it has no record of injected rows"), TWO
+    if _is_larger(old, new) or record_text(old) is not None:
+        return Check(name, f"it has no record of injected rows, and {old.path} has more"), ORDER
+    if isinstance(new, TorchCheckpoint):
+        check = Check(name, f"the record of its rows is missing: there is no {beside}")
+        why = "a PyTorch file has no room for a record"
+        return check, f"put back the {beside.name} that icis inject wrote with it: {why}"
+    return (
+        Check(name, f"it has no record of injected rows, and there is no {beside}"),
+        "verify what icis inject wrote: another program may have left out the record",
+    )
+
+
+def _is_larger(old: Checkpoint, new: Checkpoint) -> bool:
+    """Tell whether a tensor of the old checkpoint has more rows than in the new one."""
+    return any(
+        info.shape[1:] == new.tensors[key].shape[1:] and info.count > new.tensors[key].count
+        for key, info in old.tensors.items()
+        if key in new.tensors
+    )
 
 
 def record_check(record: Record, known: Record | None, rows: tuple[int, int]) -> Check:
@@ -30,6 +53,8 @@ def record_check(record: Record, known: Record | None, rows: tuple[int, int]) ->
     found = record.misfit(after)
     if found is None and record.seen != trained:
         found = f"its record tells of {record.seen} trained rows, the old checkpoint has {trained}"
+    if found is None and after < before:
+        found = f"its head has {after} rows, that of the old checkpoint {before}"
     if found is None and len(record.seen_descriptor_rows) != record.seen:
         found = f"its record describes {len(record.seen_descriptor_rows)} trained rows"
     if found is None and not all(map(_is_whole, record.rounds)):
@@ -50,7 +75,7 @@ def side_check(new: Checkpoint) -> Check:
     beside = side_file(new.path)
     inside = new.metadata.get(METADATA_KEY)
     if not beside.is_file():
-        return Check(name, None, "none; the record is in the checkpoint itself")
+        return Check(name, None, f"{beside.name} is missing; the record in the checkpoint serves")
     try:
         text = beside.read_text(encoding="utf-8")
         if inside is None:
@@ -82,18 +107,24 @@ def rounds_check(record: Record, known: Record | None) -> Check:
     return Check("injections", found, told)
 
 
-def digest_check(record: Record, known: Record | None, digest: str) -> Check:
+def digest_check(old: Checkpoint, record: Record, known: Record | None, digest: str) -> Check:
     """Compare the digest of the old checkpoint with the one that the record tells."""
     name = "sha256 of old"
     first = 0 if known is None else len(known.rounds)
     told = [part.weights_sha256 for part in record.rounds[first : first + 1]]
     told += [record.original_sha256] if known is None else []
     other = next((text for text in told if text != digest), None)
+    own = (f"sha256 of {old.path.name}", digest)
     if not told:
-        return Check(name, "no injection into it is recorded")
+        return Check(name, f"no injection into {old.path.name} is recorded", digests=(own,))
     if other is None:
-        return Check(name, None, digest)
-    return Check(name, f"it is {digest}, but the record says {other}")
+        found = f"{old.path.name}: {digest}, as the record says"
+        return Check(name, None, found, digests=(own,))
+    return Check(
+        name,
+        f"the sha256 of {old.path.name} is {digest}, but the record says {other}",
+        digests=(own, ("sha256 in the record", str(other))),
+    )
 
 
 def names_check(
@@ -113,54 +144,6 @@ def names_check(
     if own is not None and own[:before] not in (names[:before], old.labels.class_names):
         return Check(name, f"{new.path.name} names other old classes than its record")
     return Check(name, None, f"{len(names)}, the new ones: {_some(names[before:])}")
-
-
-def beside_check(old: Checkpoint, new: Checkpoint, record: Record, before: int) -> Iterator[Check]:
-    """Compare what goes with the tensors: metadata, and in model folders all other files."""
-    if type(old) is not type(new):
-        return
-    kept = [
-        {key: text for key, text in checkpoint.metadata.items() if key != METADATA_KEY}
-        for checkpoint in (old, new)
-    ]
-    odd = sorted(key for key, _ in kept[0].items() ^ kept[1].items())
-    yield Check("metadata", f"its metadata differs in {odd[0]!r}" if odd else None, "the same")
-    if isinstance(old, FolderCheckpoint) and isinstance(new, FolderCheckpoint):
-        difference = _difference(old, new, record.class_names, before)
-        yield Check("folder", difference, "the same files, config.json but for the classes")
-
-
-def _difference(
-    old: FolderCheckpoint, new: FolderCheckpoint, names: tuple[str, ...], before: int
-) -> str | None:
-    """Say which file of a model folder is not what it must be."""
-    expected = {path.name: path for path in old.companions()}
-    own = {path.name for path in new.files}
-    there = {path.name for path in new.path.iterdir()} - own
-    for name in sorted(there ^ set(expected)):
-        return f"{new.path.name} {'has' if name in there else 'lacks'} {name}"
-    if old.config is None:
-        return None
-    if new.config is None:
-        return f"{new.path.name} has no {old.config.path.name}"
-    wanted = json.loads(old.config.with_classes(before, names))
-    for key in (*wanted, *new.config.content):
-        if new.config.content.get(key) != wanted.get(key):
-            return f"{key} in {new.config.path} is not what follows from the old one and the record"
-    for name, path in expected.items():
-        if path != old.config.path and path.read_bytes() != (new.path / name).read_bytes():
-            return f"{name} differs"
-    return None
-
-
-def frame_check(old: Checkpoint, new: Checkpoint) -> Iterator[Check]:
-    """Compare the graphs of two ONNX models; of others there is nothing to compare."""
-    from icis_cli.checkpoint.onnx import OnnxCheckpoint
-
-    if isinstance(old, OnnxCheckpoint) and isinstance(new, OnnxCheckpoint):
-        same = old.frame_digest(METADATA_KEY) == new.frame_digest(METADATA_KEY)
-        difference = None if same else "its graph, or what belongs to it, differs"
-        yield Check("graph", difference, "the same, but for the number of classes")
 
 
 def _is_whole(part: object) -> bool:

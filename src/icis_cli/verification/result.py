@@ -8,6 +8,10 @@ from typing import Any
 
 from icis_cli.errors import VerificationError
 
+AGAIN = "make it again with icis inject"
+ORDER = "the order is icis verify OLD NEW"
+TWO = "name two checkpoints, the one before and the one after icis inject"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -17,12 +21,14 @@ class Check:
         name: what was looked at, e.g. ``"old rows"``.
         difference: the first one, in one line; None where all is as it must be.
         compared: what was compared, in one line; ``""`` where there is a difference.
+        digests: whose sha256 was looked at, and the sha256, for people to copy.
 
     """
 
     name: str
     difference: str | None
     compared: str = ""
+    digests: tuple[tuple[str, str], ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -45,6 +51,7 @@ class Verification:
         rows_before, rows_after: of the head, as far as they are known; else 0.
         checks: in the order in which they were made. Later ones are left out where an earlier one
             leaves nothing to compare.
+        hint: the way out where a check is not passed.
 
     """
 
@@ -54,6 +61,7 @@ class Verification:
     rows_before: int
     rows_after: int
     checks: tuple[Check, ...]
+    hint: str = AGAIN
 
     @property
     def passed(self) -> bool:
@@ -76,9 +84,7 @@ class Verification:
             raise VerificationError(
                 self.new,
                 f"is not {self.old} plus new rows: {self.difference}",
-                "make it again with icis inject"
-                if self.rows_before < self.rows_after
-                else "the order is icis verify OLD NEW",
+                self.hint,
             )
 
     def to_json(self) -> dict[str, Any]:
