@@ -17,7 +17,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
-from timm.models import save_for_hf
+from timm.models._hub import save_for_hf
 
 from icis_cli import Ridge, align, expand, find_head, fit, open_checkpoint, read_descriptors, remove
 

@@ -76,7 +76,7 @@ def test_a_pipeline_answers_with_new_classes(tmp_path, attributes):
 
 def test_timm_in_the_wrapper_of_transformers(tmp_path, attributes):
     import timm
-    from timm.models import save_for_hf
+    from timm.models._hub import save_for_hf
     from transformers import AutoModelForImageClassification
 
     torch.manual_seed(0)
