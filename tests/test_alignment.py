@@ -287,3 +287,9 @@ def test_examples_of_a_small_head_are_not_repeated():
     table = Descriptors(generator.standard_normal((3, 3)).astype(np.float32), None, ATTRS)
     classes = icis.align(generator.standard_normal((2, 4)).astype(np.float32), table)
     assert examples(classes) == [(0, 0, "class_0"), (1, 1, "class_1")]
+
+
+def test_names_that_are_not_there_may_be_listed(world, head_rows, table):
+    with pytest.raises(AlignmentError, match="1 of 40 class names are not in") as caught:
+        icis.align(head_rows, table, head_names=("unicorn", *world.names[1:40]))
+    assert caught.value.hint.endswith("; or list the head's classes with --seen")

@@ -96,7 +96,7 @@ ONE = torch.ones(1, 24)
 DATA: dict[str, tuple[Callable[[], None], str, str]] = {
     "no checkpoint": (nothing, f"{GOOD} --weights no.pt", "no.pt: no such file"),
     "no descriptors": (nothing, f"{FIT} --attrs no.csv", "no.csv: no such file"),
-    "descriptors are a folder": (lambda: Path("d.csv").mkdir(), CSV, "d.csv: is no regular file"),
+    "descriptors are a folder": (lambda: Path("d.csv").mkdir(), CSV, "d.csv: is a folder"),
     "name too long": (nothing, f"{FIT} --attrs {'x' * 300}.csv", "File name too long"),
     "unknown format": (text("d.xlsx", "x"), f"{FIT} --attrs d.xlsx", "d.xlsx: unknown descriptor"),
     "text as checkpoint": (text("bad.pt", "hello"), BAD, "bad.pt: is neither a PyTorch file"),
@@ -178,6 +178,33 @@ DATA: dict[str, tuple[Callable[[], None], str, str]] = {
     "output is a list": (
         text("s", "44"), f"{GOOD} --force --unseen s --out s", "s: the output is the input itself"
     ),
+    "attrs is a folder": (
+        nothing, f"{FIT} --attrs .",
+        ".: is a folder, expected a file with one row per class - name a file in it, e.g. attrs.csv"
+    ),
+    "attrs is a sheet": (
+        text("d.xlsx", "PK"), f"{FIT} --attrs d.xlsx",
+        "d.xlsx: unknown descriptor format '.xlsx' - save the sheet as CSV"
+    ),
+    "attrs is a list of names": (
+        text("names.txt", "horse\nzebra"), f"{FIT} --attrs names.txt",
+        "names.txt: holds no numbers: it looks like a list of class names - to describe"
+    ),
+    "seen is nearly ImageNet": (
+        nothing, f"{GOOD} --seen ImageNet", "ImageNet: no such file - for the 1000 classes of"
+    ),
+    "weights are an injector": (
+        nothing, "fit --weights injector.safetensors --attrs attrs.csv --out i.safetensors",
+        "injector.safetensors: is an injector, made by icis fit, expected a checkpoint"
+    ),
+    "injected into an injector": (
+        nothing, "inject --weights injector.safetensors --out i.safetensors",
+        "injector.safetensors: is an injector, made by icis fit, expected a checkpoint"
+    ),
+    "injector is a folder": (
+        nothing, "inject --injector . --out x.pt",
+        ".: is a folder, expected the file that icis fit wrote - name the file: injector.safetens"
+    ),
     "no folder": (nothing, f"{GOOD} --out no/i", "no/i: its folder does not exist"),
     "new exists": (nothing, "inject --out new.pt", "new.pt: exists already"),
     "new is old": (nothing, "inject --force --out ./model.pt", "model.pt: the output is the input"),
@@ -246,6 +273,13 @@ USAGE = {
     ),
     "remove without weights": ("inject --remove", "--remove needs --weights"),
     "nothing to evaluate on": ("eval --weights new.pt", "give one of --features, --images and"),
+    "mean nan": (
+        "eval --weights new.pt --images . --mean nan,0,0", "--mean nan,0,0: expected numbers from 0"
+    ),
+    "a name that is no text": (
+        "fit --weights caf\udce9.pt --attrs attrs.csv",
+        r"caf\xe9.pt: its name is not UTF-8 - rename it, or give a link to it",
+    ),
     "two to evaluate on": (f"{EVAL} --images .", "give one of --features, --images and"),
     "reference and features": (f"{EVAL} --reference model.pt", "give one of --features"),
     "gate": (f"{EVAL} --min-harmonic 45", "--min-harmonic 45.0: expected a fraction"),

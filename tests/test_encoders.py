@@ -17,7 +17,7 @@ import torch
 
 from icis_cli import describe_names, quiet
 from icis_cli.encoders.base import Encoding, NamedClass, codes_warning
-from icis_cli.encoders.names_file import read_names, with_known
+from icis_cli.encoders.names_file import Listed, read_names, with_known
 from icis_cli.encoders.prompts import CLIP_PROMPTS, SENTENCE_PROMPTS, check_prompts, embed_classes
 from icis_cli.encoders.registry import encode_classes, find_encoder
 from icis_cli.errors import DescriptorError, IcisError, UsageError
@@ -128,11 +128,33 @@ def test_names_that_only_case_tells_apart_are_two_classes(tmp_path):
     assert len(read_names(write(tmp_path / "n.txt", "Cardigan\ncardigan\n"))) == 2
 
 
-def test_known_classes_are_added_only_where_none_is_listed():
-    new = (NamedClass("fox"), NamedClass("dog"))
-    assert with_known(new, ["a", "b"]) == ((NamedClass("a"), NamedClass("b"), *new), True)
-    assert with_known(new, ["Fox", "b"]) == (new, False)
-    assert with_known(new, None) == (new, False)
+def test_known_classes_are_added_where_new_ones_are_listed():
+    path, new = Path("n.txt"), (NamedClass("fox"), NamedClass("dog"))
+    added = with_known(path, new, ["a", "b"])
+    assert added.classes == (NamedClass("a"), NamedClass("b"), *new)
+    assert added.notes == ("n.txt lists new classes alone; the 2 known ones have names",)
+    for known in (["Fox", "b"], ["fox", "dog"], None):
+        assert with_known(path, new, known) == Listed(new)
+
+
+def test_a_known_class_among_new_ones_stays_a_known_one():
+    listed = (NamedClass("SEA_lion", ("Zalophus",)), NamedClass("fox"))
+    found = with_known(Path("n.txt"), listed, ["ox", "sea lion", "cow"])
+    assert found.classes == (
+        NamedClass("ox"), NamedClass("sea lion", ("Zalophus",)), NamedClass("cow"), listed[1],
+    )  # fmt: skip
+    assert found.notes[0] == (
+        "n.txt: the classifier knows 1 of its 2 classes already, so they are not new: 'SEA_lion'"
+    )
+    with pytest.raises(DescriptorError, match=r"lists no new class: the classifier knows 'SEA_"):
+        with_known(Path("n.txt"), listed[:1], ["ox", "sea lion", "cow"])
+
+
+def test_a_new_class_may_be_spelt_like_a_known_one_that_is_listed_too():
+    """ImageNet has a dog Cardigan and a garment cardigan."""
+    listed = (NamedClass("Cardigan"), NamedClass("cardigan"))
+    found = with_known(Path("n.txt"), listed, ["a", "cardigan", "b"])
+    assert [one.name for one in found.classes] == ["a", "cardigan", "b", "Cardigan"]
 
 
 def test_names_that_are_codes_are_warned_of():

@@ -100,6 +100,14 @@ def test_texts_of_digits_are_numbers_unless_one_is_a_class_name():
         LabelMap(("a", "b"), (0, 1)).head_rows(["9" * 30, "x"], Path("x"))
 
 
+def test_labels_may_be_spelt_otherwise_where_one_class_is_left():
+    known = LabelMap(("001.Sea_Lion", "Cardigan", "cardigan"), None)
+    labels = ["sea lion", "Cardigan", "001.Sea_Lion", "cardigan"]
+    assert known.head_rows(labels, Path("x.npz")).tolist() == [0, 1, 0, 2]
+    with pytest.raises(FeatureError, match="1 labels are no class of this checkpoint, first 'CARD"):
+        known.head_rows(["sea-lion", "CARDIGAN"], Path("x.npz"))
+
+
 def test_many_labels_are_the_rows_that_a_loop_finds():
     generator = np.random.default_rng(2)
     rows = generator.permutation(1000)

@@ -50,6 +50,7 @@ def test_lists_that_do_not_say_it_are_refused(tmp_path):
     with pytest.raises(AlignmentError, match="'n1'") as caught:
         icis.find_images(root, NAMES)
     assert "--folders FILE" in caught.value.hint
+    assert "--seen" not in caught.value.hint  # icis eval has no such option
 
 
 def test_numbers_are_rows_where_no_class_has_such_a_name(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from icis_cli import DEFAULT, PAPER, Icis, SubReg
+from icis_cli.cli.main import run
 from icis_cli.methods.base import Method, SeenPairs, Step
 from icis_cli.methods.ensemble import fit_ensemble
 from icis_cli.methods.progress import Progress
@@ -104,3 +105,41 @@ def test_only_what_was_kept_is_removed(tmp_path):
     (tmp_path / "p" / "mine.txt").unlink()
     progress.forget()
     assert not (tmp_path / "p").exists()
+
+
+def test_what_was_kept_of_another_training_is_told_of_when_it_matters(tmp_path):
+    progress = Progress(tmp_path / "p", "1", stops_at(7), seconds=0, share=1)
+    with pytest.raises(StoppedError):
+        tensors(METHODS[0], progress, members=2)
+    told: list[str] = []
+
+    def again(versions: str) -> Progress:
+        return replace(
+            progress, versions=versions, watch=None, stale=lambda: told.append(versions),
+            earlier=progress.kept(),
+        )  # fmt: skip
+
+    same = again("1")
+    tensors(METHODS[0], same, members=2)  # the second member is no sign of other options
+    assert told == []
+    assert not same.earlier
+    tensors(METHODS[0], again("2"), members=2)
+    assert told == ["2"]
+
+
+def test_a_fit_says_what_becomes_of_what_an_earlier_one_left(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    fit = ["fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--method", "ridge", "--force"]
+    left = folder / "injector.safetensors.progress" / f"{'0' * 32}.state.safetensors"
+    for options, note in (
+        ([], "which a stopped fit left, is removed: --resume would have gone on"),
+        (["--resume"], "fits this fit (it is of other options, inputs or versions, another device"),
+    ):
+        left.parent.mkdir()
+        left.write_bytes(b"")
+        assert run([*fit, *options]) == 0
+        err = capsys.readouterr().err
+        assert f"injector.safetensors.progress{', ' if not options else ' '}{note}" in err
+        assert not left.parent.exists()
+    assert run(fit) == 0
+    assert "progress" not in capsys.readouterr().err

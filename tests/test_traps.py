@@ -110,3 +110,47 @@ def test_an_error_that_nobody_reads_is_no_traceback(folder):
 def test_removing_refuses_what_it_would_ignore(extra, capsys):
     assert run(["inject", "--remove", "--weights", "new.pt", *extra]) == 2
     assert "leave out what to add" in capsys.readouterr().err
+
+
+def test_a_table_that_has_grown_brings_its_new_classes_alone(folder, world, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    lines = (folder / "attrs.csv").read_text().splitlines()
+    (folder / "first.csv").write_text("\n".join(lines[:44]))
+    (folder / "attrs.csv").write_text("\n".join(lines).replace("kind b20", "KIND_b20"))
+    fit = "fit --weights model.pt --attrs first.csv --method nearest --cv 0"
+    assert [run(command.split()) for command in (fit, "inject --out one.pt")] == [0, 0]
+    capsys.readouterr()
+    grown = ["inject", "--weights", "one.pt", "--attrs", "attrs.csv"]
+    assert run([*grown, "--out", "two.pt"]) == 0
+    told = capsys.readouterr().err
+    assert (
+        "note: 3 of 6 classes are in the checkpoint already and stay as they are, first 'kind a20'"
+        ": 3 are new; spelt otherwise there: 'KIND_b20' = 'kind b20'\n"
+    ) in told
+    record = json.loads((folder / "two.pt.icis.json").read_text())
+    assert record["class_names"] == list(world.names)
+    assert record["rounds"][1]["descriptor_rows"] == [43, 44, 45]
+    (folder / "u.txt").write_text("kind a20\nkind b22\n")
+    for command, count in (
+        ([*grown, "--unseen", "u.txt"], "1 of the 2"),  # asked for by name
+        ([*grown, "--weights", "two.pt"], "6 of the 6"),  # none is left
+    ):
+        assert run([*command, "--out", "x.pt"]) == 1
+        assert f"{count} new classes are in the checkpoint already" in capsys.readouterr().err
+
+
+def test_numbers_for_want_of_names_are_not_left_out_as_known(folder, world):
+    """Each table without names has a class_40: that it is there says nothing."""
+    checkpoint = icis.open_checkpoint(folder / "model.pt")
+    head = icis.find_head(checkpoint)
+    np.save(folder / "d.npy", world.descriptors[:42])
+    classes = icis.align(head.rows, icis.read_descriptors(folder / "d.npy"))
+    injector = icis.fit(checkpoint, head, classes, icis.Nearest())
+    icis.expand(checkpoint, injector).write(folder / "one.pt")
+    np.save(folder / "other.npy", world.descriptors[42:])
+    with pytest.raises(HeadError, match="2 of the 4 new classes are in the checkpoint already"):
+        icis.expand(
+            icis.open_checkpoint(folder / "one.pt"),
+            injector,
+            icis.read_descriptors(folder / "other.npy"),
+        )

@@ -32,8 +32,8 @@ Attrs = Annotated[
         "--attrs",
         metavar="DESC",
         help="One descriptor per class: .csv, .tsv, .npy, .npz, .json, .safetensors, .parquet, "
-        ".mat, or word vectors (.txt, .vec). Given several times: several views of the same "
-        "classes, side by side.",
+        ".mat, or word vectors (.glove, .txt, .vec). Given several times: several views of the "
+        "same classes, side by side.",
     ),
 ]
 UnseenAttrs = Annotated[
@@ -170,8 +170,8 @@ def understand(
 
     checkpoint = open_checkpoint(weights, state)
     output.note(checkpoint.notes)
+    record = find_record(checkpoint)  # it tells that a file is an injector
     found = find_head(checkpoint, head)
-    record = find_record(checkpoint)
     if record is not None:
         output.warn([_guess(len(record.class_names) - record.seen, len(record.class_names))])
     rows = len(found.rows)
@@ -197,9 +197,14 @@ def _seen(path: Path | None) -> list[str] | None:
     """Return what --seen lists: a file, or ImageNet's classes."""
     from icis_cli.checkpoint.class_names import IMAGENET, imagenet_names
     from icis_cli.cli.options import lines_of
+    from icis_cli.errors import DescriptorError
 
     if path is not None and str(path) == IMAGENET and not path.exists():
         return list(imagenet_names())
+    if path is not None and "imagenet" in path.name.casefold() and not path.exists():
+        raise DescriptorError(
+            path, "no such file", f"for the 1000 classes of ImageNet, pass --seen {IMAGENET}"
+        )
     return lines_of(path)
 
 

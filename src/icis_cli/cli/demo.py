@@ -16,7 +16,13 @@ from icis_cli.cli.output import Output
 
 def demo(
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where to put the files.")
+        Path,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Where to put the files.",
+            rich_help_panel="What is written",
+        ),
     ] = Path("icis-demo"),
     seed: Annotated[
         int,
@@ -32,16 +38,12 @@ def demo(
     Needs the extra named demo, which make demo installs. Example: icis demo
     """
     output = Output.of("demo", json=json, quiet=quiet, no_progress=no_progress)
-    from rich.text import Text
-
     from icis_cli.cli.main import run
     from icis_cli.demo.material import prepare
 
     material = prepare(out, force=force)
-    output.say(
-        "EfficientNet-Lite0, trained on the 1000 classes of ImageNet, without every fifth class: "
-        f"{material.weights}"
-    )
+    output.say("EfficientNet-Lite0, trained on ImageNet's 1000 classes, without every fifth:")
+    output.say(str(material.weights))
     injector, new = out / "injector.safetensors", out / "lite0_1000.pth"
     common = {"human": [], "json": ["--json"], "quiet": ["--quiet"]}[output.mode]
     writing = [*common, *(["--force"] if force else [])]
@@ -57,7 +59,8 @@ def demo(
     )
     for step in steps:
         command = [str(word) for word in step]
-        output.say(Text(f"\n$ icis {shlex.join(command)}", style="bold"))
+        output.say("")
+        output.say(f"$ icis {shlex.join(command)}")  # plain: a terminal wraps it, a copy is whole
         # With --json or --quiet the last command's result is the only one.
         silent = output.mode != "human" and step is not steps[-1]
         kept = StringIO()

@@ -20,7 +20,13 @@ def describe(
     prompt: naming.Prompt = None,
     download: naming.Download = False,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE.npz", help="The descriptors to write.")
+        Path,
+        typer.Option(
+            "--out",
+            metavar="FILE.npz",
+            help="The descriptors to write.",
+            rich_help_panel="What is written",
+        ),
     ] = Path("descriptors.npz"),
     force: options.Force = False,
     dry_run: options.DryRun = False,
@@ -30,7 +36,7 @@ def describe(
 ) -> None:
     """Describe classes by their names, and write that as a file for --attrs.
 
-    Example: icis describe --names birds.txt --encoder glove.6B.300d.txt --out glove.npz
+    Example: icis describe --names birds.txt --encoder glove.txt --out birds.npz
     """
     output = Output.of("describe", json=json, quiet=quiet, no_progress=no_progress)
     given = naming.Naming(names, encoder, prompt or [], download)

@@ -49,6 +49,7 @@ def inject(
             "--classes",
             metavar="FILE",
             help="Names of the rows of every --attrs file that has none; one a line.",
+            rich_help_panel="Which class is which",
         ),
     ] = None,
     unseen: Annotated[
@@ -57,6 +58,7 @@ def inject(
             "--unseen",
             metavar="FILE",
             help="Names or row numbers of the classes to add. Default: all that are new.",
+            rich_help_panel="Which class is which",
         ),
     ] = None,
     names: naming.Names = None,
@@ -70,6 +72,7 @@ def inject(
             help="What makes new classes compete fairly with trained ones, which win most "
             "contests otherwise. auto: found without images; a number: offset added to the biases "
             "of the new rows.",
+            rich_help_panel="How new classes are made to compete",
         ),
     ] = "auto",
     expected_accuracy: Annotated[
@@ -79,6 +82,7 @@ def inject(
             metavar="X",
             help="How often the classifier is right on its own classes, 0 to 1: makes auto better "
             "for classifiers that are right in less than two of three cases.",
+            rich_help_panel="How new classes are made to compete",
         ),
     ] = None,
     out: Annotated[
@@ -88,6 +92,7 @@ def inject(
             metavar="NEW",
             help="The checkpoint to write; its suffix chooses the format. "
             "Default: NAME.injected.SUFFIX in this folder.",
+            rich_help_panel="What is written",
         ),
     ] = None,
     shards: Annotated[
@@ -97,6 +102,7 @@ def inject(
             metavar="copy|link",
             help="Of a checkpoint in several files: what becomes of those that do not change. "
             "link: another name of the same file, which takes no room.",
+            rich_help_panel="What is written",
         ),
     ] = "copy",
     auxiliary: Annotated[
@@ -106,6 +112,7 @@ def inject(
             metavar="widen|drop",
             help="What becomes of heads that take part in training alone (GoogLeNet, Inception "
             "v3): neutral rows for the new classes, or they are left out.",
+            rich_help_panel="What is written",
         ),
     ] = "widen",
     card: Annotated[
@@ -114,6 +121,7 @@ def inject(
             "--card",
             help="Write a model card, too: NEW.md says what was added, how good it may be, and "
             "how to load it.",
+            rich_help_panel="What is written",
         ),
     ] = False,
     remove: Annotated[

@@ -28,6 +28,7 @@ from icis_cli.cli import (
     verify,
 )
 from icis_cli.cli.output import StdoutError, print_error, to_stdout
+from icis_cli.descriptors.names import is_text
 from icis_cli.errors import IcisError, QualityGateError, UsageError, VerificationError
 from icis_cli.workers import is_alone, is_first, process_count
 
@@ -90,6 +91,7 @@ def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; errors are printed, never raised."""
     as_json = "--json" in arguments
     try:
+        _require_text(arguments)
         code = app(args=arguments, prog_name="icis", standalone_mode=False)
         if code == _INTERRUPTED:  # newer typer turns the interrupt into this
             raise KeyboardInterrupt
@@ -113,6 +115,19 @@ def run(arguments: list[str]) -> int:
         told = _usage_error(error) or _system_error(error) or _fault(error)
         return _report(told, as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _require_text(arguments: list[str]) -> None:
+    """Refuse names of files that are no text: records and injectors could not name them.
+
+    Raises:
+        UsageError: naming the first.
+
+    """
+    for argument in arguments:
+        if not is_text(argument):
+            shown = os.fsencode(argument).decode(errors="backslashreplace")
+            raise UsageError(f"{shown}: its name is not UTF-8", "rename it, or give a link to it")
 
 
 def _report(error: IcisError, *, as_json: bool) -> int:

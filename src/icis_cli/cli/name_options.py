@@ -32,7 +32,7 @@ Encoder = Annotated[
         "--encoder",
         metavar="ID",
         help="What describes them: a model's folder, sentence-transformers/NAME, model2vec/NAME, "
-        "open_clip/ARCH@TAG, word vectors (.txt, .vec), or a taxonomy (.csv: child,parent).",
+        "open_clip/ARCH@TAG, word vectors (.glove, .txt, .vec) or a taxonomy (.csv: child,parent).",
         rich_help_panel=_NAMES,
     ),
 ]
@@ -114,7 +114,7 @@ class Naming:
 
         Args:
             known: names of the classifier's own classes, where something tells them; they are
-                described, too, where the file lists none of them.
+                described, too, where the file lists the new ones.
 
         Raises:
             IcisError: a file or the encoder is wrong, or not there.
@@ -127,9 +127,6 @@ class Naming:
         if self.names is None or self.encoder is None:
             raise UsageError("nothing describes the classes", "give --names with --encoder")
         encoding = find_encoder(self.encoder, self.prompts)
-        classes, added = with_known(read_names(self.names), known)
-        found = encode_classes(classes, self.names, encoding, download=self.download)
-        if not added or known is None:
-            return found
-        note = f"{self.names} lists new classes alone; the {len(known)} known ones have names"
-        return replace(found, notes=(note, *found.notes))
+        listed = with_known(self.names, read_names(self.names), known)
+        found = encode_classes(listed.classes, self.names, encoding, download=self.download)
+        return replace(found, notes=(*listed.notes, *found.notes))

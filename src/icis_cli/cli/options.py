@@ -24,8 +24,18 @@ Quiet = Annotated[
 NoProgress = Annotated[
     bool, typer.Option("--no-progress", help="Show no progress bar.", rich_help_panel=_HOW)
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace existing output files.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Tell what would be written, only.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Replace existing output files.", rich_help_panel="What is written"
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Tell what would be written, only.", rich_help_panel="What is written"
+    ),
+]
 HeadKey = Annotated[
     str | None,
     typer.Option(
@@ -33,6 +43,7 @@ HeadKey = Annotated[
         metavar="KEY",
         help="The final linear layer, e.g. classifier.6. Default: found.",
         show_default=False,
+        rich_help_panel="Which part of the checkpoint",
     ),
 ]
 
@@ -44,6 +55,7 @@ State = Annotated[
         help="Of a training checkpoint with several networks in it (model, model_ema): the entry "
         "to take. Default: an averaged one first.",
         show_default=False,
+        rich_help_panel="Which part of the checkpoint",
     ),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,10 +32,24 @@ def kept_progress(output: Output, out: Path, device: str, *, anew: bool) -> Iter
     # The sums of another number of threads are rounded otherwise.
     versions = f"{__version__} {version('torch')} {version('numpy')} {device} {core_count()}"
     progress = Progress(Path(f"{out}.progress"), versions)
+    folder = progress.folder
     if anew:
+        if progress.kept():
+            output.note(
+                [f"{folder}, which a stopped fit left, is removed: --resume would have gone on"]
+            )
         progress.forget()
-    elif not progress.folder.is_dir():
-        output.note([f"there is no {progress.folder} to go on from: starting anew"])
+    elif not folder.is_dir():
+        output.note([f"there is no {folder} to go on from: starting anew"])
+    unfit = (
+        f"nothing in {folder} fits this fit (it is of other options, inputs or versions, another "
+        "device or number of cores)"
+    )
+    progress = replace(
+        progress,
+        stale=lambda: output.note([f"{unfit}: starting anew"]),
+        earlier=progress.kept(),
+    )
     try:
         yield progress
     except KeyboardInterrupt:
@@ -44,6 +59,8 @@ def kept_progress(output: Output, out: Path, device: str, *, anew: bool) -> Iter
     except IcisError:
         progress.forget()
         raise
+    if progress.earlier:  # no training was long enough to be told of
+        output.note([f"{unfit}: all was trained anew"])
     progress.forget()
 
 

@@ -176,7 +176,12 @@ def _seen_rows(
         require_no_contradiction(descriptors, rows, head_names)
         return rows, "by --seen"
     if head_names is not None and len(head_names) == count and descriptors.names is not None:
-        match = match_names(head_names, descriptors.names, str(descriptors.path))
+        match = match_names(
+            head_names,
+            descriptors.names,
+            str(descriptors.path),
+            "list the head's classes with --seen",
+        )
         notes.extend(match.notes())
         return match.rows, "by name"
     if head_names is not None and len(head_names) != count:

@@ -144,6 +144,15 @@ def checked(
     return Descriptors(found.values, found.names, path, found.columns, warnings)
 
 
+def names_alone(path: Path) -> DescriptorError:
+    """Return the error about a file that names classes and has no number for them."""
+    return DescriptorError(
+        path,
+        "holds no numbers: it looks like a list of class names",
+        f"to describe classes by their names, pass --names {path} with --encoder",
+    )
+
+
 def check_names(path: Path, names: Sequence[str], count: int) -> None:
     """Check that there is one name per row, none empty and none twice.
 

@@ -49,13 +49,28 @@ def is_text(name: str) -> bool:
     return True
 
 
-def match_names(wanted: Sequence[str], available: Sequence[str], where: str) -> Match:
+def known_rows(names: Sequence[str], known: Sequence[str]) -> dict[int, str]:
+    """Return which positions of ``names`` are of ``known`` classes, and what those are called.
+
+    A class that is there letter for letter has no other position: "2-door" and "4-door" are two.
+    """
+    exact, spelt = set(names), set(known)
+    loose = {simplified(name): name for name in known if name not in exact}
+    found = ((r, n if n in spelt else loose.get(simplified(n))) for r, n in enumerate(names))
+    return {row: name for row, name in found if name is not None}
+
+
+def match_names(
+    wanted: Sequence[str], available: Sequence[str], where: str, way_out: str = ""
+) -> Match:
     """Find each of ``wanted`` among ``available``.
 
     Args:
         wanted: names to find, each once.
         available: names to search, each once.
         where: what ``available`` is, for messages, e.g. ``"attrs.csv"``.
+        way_out: what else can be done about names that are not there, with the options of the
+            command that asks, e.g. ``"list the head's classes with --seen"``.
 
     Raises:
         AlignmentError: a name is found nowhere, is ambiguous, or two names match one.
@@ -88,14 +103,13 @@ def match_names(wanted: Sequence[str], available: Sequence[str], where: str) -> 
         if available[row] != name:
             inexact.append((name, available[row]))
     if missing:
-        raise AlignmentError(_not_found(missing, len(wanted), available, where), _SPELLING)
+        hint = f"{_SPELLING}; or {way_out}" if way_out else _SPELLING
+        raise AlignmentError(_not_found(missing, len(wanted), available, where), hint)
     return Match(tuple(rows), tuple(inexact))
 
 
-_SPELLING = (
-    "names may differ in case, '_', '-', '+' and a leading '001.', in nothing else; or list the "
-    "head's classes with --seen"
-)
+#: Which option helps is the caller's to say: commands have different ones.
+_SPELLING = "names may differ in case, '_', '-', '+' and a leading '001.', in nothing else"
 
 
 def _not_found(missing: list[str], count: int, available: Sequence[str], where: str) -> str:

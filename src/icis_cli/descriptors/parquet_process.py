@@ -18,7 +18,7 @@ import numpy as np
 
 from icis_cli.arrays import FloatArray
 from icis_cli.descriptors.numpy_files import NAMES
-from icis_cli.descriptors.tables import NAME_COLUMNS
+from icis_cli.descriptors.table_cells import NAME_COLUMNS
 from icis_cli.errors import DescriptorError, first_line
 
 #: Rows that are read at once.

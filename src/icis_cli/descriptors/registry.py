@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from icis_cli.descriptors.matlab import read_mat
 from icis_cli.descriptors.numpy_files import read_numpy
 from icis_cli.descriptors.parquet import read_parquet
 from icis_cli.descriptors.safetensors_files import read_safetensors
+from icis_cli.descriptors.table_cells import counts
 from icis_cli.descriptors.tables import read_table
 from icis_cli.descriptors.views import join_views, require_different_files
 from icis_cli.descriptors.word_text import read_word_text
@@ -31,6 +33,16 @@ READERS: dict[str, Callable[[Path], Descriptors]] = {
     ".glove": read_word_text,
 }
 
+_KNOWN = f"one of {', '.join(READERS)}"
+
+#: What to do with files of formats that are not read.
+_WAYS_OUT = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV"),
+    **dict.fromkeys(
+        (".pt", ".pth", ".pkl", ".pickle"),
+        "pickles are not read: save the matrix with numpy.save or numpy.savez",
+    ),
+}
 
 _LARGEST_LIST = 1 << 28
 
@@ -67,9 +79,9 @@ def read_views(paths: Sequence[Path | str], classes: Path | str | None = None) -
     require_different_files(files)
     tables = [_read(path) for path in files]
     if classes is not None:
-        every = all(table.names is not None for table in tables)
+        every = all(map(_has_names, tables))
         tables = [
-            _named(table, Path(classes)) if every or table.names is None else table
+            _named(table, Path(classes)) if every or not _has_names(table) else table
             for table in tables
         ]
     return join_views(tables)
@@ -77,26 +89,38 @@ def read_views(paths: Sequence[Path | str], classes: Path | str | None = None) -
 
 def _read(path: Path) -> Descriptors:
     """Read a file with the reader that its suffix names."""
-    reader = READERS.get(path.suffix.casefold())
+    if path.is_dir():
+        there: list[Path] = []
+        with suppress(OSError):  # it may not be looked into
+            there = sorted(one for one in path.iterdir() if one.suffix.casefold() in READERS)
+        hint = f"name a file in it, e.g. {there[0]}" if there else f"no file in it is {_KNOWN}"
+        raise DescriptorError(path, "is a folder, expected a file with one row per class", hint)
+    if not path.is_file():
+        problem = "is no regular file" if path.exists() else "no such file"
+        raise DescriptorError(path, problem, "check the path given to --attrs")
+    suffix = path.suffix.casefold()
+    reader = READERS.get(suffix)
     if reader is None:
         raise DescriptorError(
             path,
             f"unknown descriptor format {path.suffix!r}",
-            f"expected one of {', '.join(READERS)}",
+            _WAYS_OUT.get(suffix, f"expected {_KNOWN}"),
         )
-    if not path.is_file():
-        problem = "is no regular file" if path.exists() else "no such file"
-        raise DescriptorError(path, problem, "check the path given to --attrs")
     try:
         return reader(path)
     except OSError as error:
         raise DescriptorError(path, f"cannot be read: {error.strerror or error}") from error
 
 
+def _has_names(table: Descriptors) -> bool:
+    """Tell whether a table names its classes: line numbers do not, where a list does."""
+    return table.names is not None and not counts(table.names)
+
+
 def _named(found: Descriptors, classes: Path) -> Descriptors:
     """Give a table the names that the file ``classes`` lists; its own must be the same."""
     names = read_lines(classes)
-    if found.names is not None and list(found.names) != names:
+    if found.names is not None and _has_names(found) and list(found.names) != names:
         raise DescriptorError(
             classes,
             f"names the classes of {found.path} otherwise than that file itself "

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from icis_cli.descriptors.base import Descriptors, checked
+from icis_cli.descriptors.base import Descriptors, checked, names_alone
 from icis_cli.errors import DescriptorError
 
 #: Nobody has so many classes: these are the words of a language.
@@ -41,6 +41,8 @@ def read_word_text(path: Path) -> Descriptors:
             counts = tuple(int(word) for word in first) if _is_counts(first) else None
             stream.seek(0)
             width = counts[1] if counts else _width(_lines(path, stream))
+            if not width and not counts:
+                raise names_alone(path)
             stream.seek(0)
             lines = itertools.islice(_lines(path, stream), 1 if counts else 0, None)
             names, values = _parsed(path, lines, width)

@@ -12,6 +12,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,25 +73,70 @@ def read_text(path: Path) -> str:
     return "\n".join(line if line.strip() else "" for line in lines)
 
 
-def with_known(
-    listed: Sequence[NamedClass], known: Sequence[str] | None
-) -> tuple[tuple[NamedClass, ...], bool]:
-    """Put the classes that the classifier knows before the listed ones, if none of them is listed.
+@dataclass(frozen=True)
+class Listed:
+    """The classes to describe: those of a names file, and the known ones where it lacks them.
+
+    Attributes:
+        classes: the known ones first, where they had to be added.
+        notes: what was added, and what is known already.
+
+    """
+
+    classes: tuple[NamedClass, ...]
+    notes: tuple[str, ...] = ()
+
+
+def with_known(path: Path, listed: Sequence[NamedClass], known: Sequence[str] | None) -> Listed:
+    """Put the classes that the classifier knows before the listed ones, if the list is of new ones.
+
+    It is where it has less than half of the known ones. Those that it has all the same are not
+    new: they keep their place among the known ones, with the synonyms and texts of the list.
 
     Args:
-        listed: what a names file holds.
+        path: the names file, for messages.
+        listed: what it holds.
         known: names of the classifier's classes, where something tells them.
 
-    Returns:
-        All classes, and whether the known ones had to be added.
+    Raises:
+        DescriptorError: the list has some known classes and nothing else.
 
     """
     if known is None:
-        return tuple(listed), False
-    there = {simplified(one.name) for one in listed}
-    if any(simplified(name) in there for name in known):
-        return tuple(listed), False
-    return (*(NamedClass(name) for name in known), *listed), True
+        return Listed(tuple(listed))
+    both = _known_among(listed, known)
+    if 2 * len(both) >= len(known):
+        return Listed(tuple(listed))
+    new = tuple(one for one in listed if one not in both.values())
+    names = [repr(one.name) for one in both.values()]
+    shown = ", ".join(names[:5]) + (", ..." if names[5:] else "")
+    if not new:
+        raise DescriptorError(
+            path,
+            f"lists no new class: the classifier knows {shown} already",
+            "list the classes to add, one a line",
+        )
+    notes = [f"{path} lists new classes alone; the {len(known)} known ones have names"]
+    if both:
+        already = f"{path}: the classifier knows {len(both)} of its {len(listed)} classes already"
+        others = f"{path} does not list the other {len(known) - len(both)} known classes"
+        notes = [f"{already}, so they are not new: {shown}", f"{others}; they have names"]
+    described = (replace(both.get(name, NamedClass(name)), name=name) for name in known)
+    return Listed((*described, *new), tuple(notes))
+
+
+def _known_among(listed: Sequence[NamedClass], known: Sequence[str]) -> dict[str, NamedClass]:
+    """Return the known classes that are listed, by their known names.
+
+    Those spelt alike come first: ImageNet has a dog Cardigan and a garment cardigan.
+    """
+    exact = {one.name: one for one in listed}
+    found = {name: exact[name] for name in known if name in exact}
+    loose = {simplified(one.name): one for one in listed if one.name not in found}
+    for name in known:
+        if name not in found and simplified(name) in loose:
+            found[name] = loose.pop(simplified(name))
+    return found
 
 
 def _from_line(path: Path, number: int, line: str) -> NamedClass:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from icis_cli.arrays import IntArray
+from icis_cli.descriptors.names import simplified
 from icis_cli.descriptors.numpy_files import texts
 from icis_cli.descriptors.registry import read_lines
 from icis_cli.errors import DescriptorError, FeatureError
@@ -67,7 +69,8 @@ class LabelMap:
     def head_rows(self, labels: Sequence[str] | IntArray, path: Path) -> IntArray:
         """Return the head row (N,) of each label.
 
-        Texts that are whole numbers count as numbers, unless one of them is a class name.
+        Texts that are whole numbers count as numbers, unless one of them is a class name. Names
+        may differ in case, separators and numbering, where that leaves one class.
 
         Raises:
             FeatureError: a label is no class of the head.
@@ -79,8 +82,17 @@ class LabelMap:
         distinct = set(labels)
         if distinct.isdisjoint(known) and all(map(_is_number, distinct)):
             return self._of_numbers(np.array([int(label) for label in labels], np.int64), path)
+        known |= self._spelt_otherwise(distinct - known.keys())
         self._require_known(distinct, known, path)
         return np.fromiter(map(known.__getitem__, labels), np.int64, len(labels))
+
+    def _spelt_otherwise(self, labels: set[str]) -> dict[str, int]:
+        """Return the head rows of labels that are no class letter for letter, as far as clear."""
+        loose: dict[str, list[int]] = defaultdict(list)
+        for row, name in enumerate(self.names) if labels else ():
+            loose[simplified(name)].append(row)
+        found = {label: loose.get(simplified(label), []) for label in labels}
+        return {label: rows[0] for label, rows in found.items() if len(rows) == 1}
 
     def _of_numbers(self, labels: IntArray, path: Path) -> IntArray:
         if self.descriptor_rows is None:

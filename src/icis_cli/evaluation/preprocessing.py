@@ -55,11 +55,13 @@ class PreprocessingOptions:
                 raise UsageError(f"--{option} {shown}: expected 1 to {LARGEST_SIDE} pixels")
         for option in ("mean", "std"):
             colour = getattr(self, option)
-            if colour is not None and not all(0 <= value <= 1 for value in colour):
+            if colour is not None and not all(0 <= value <= 1 for value in colour):  # nan, too
                 raise UsageError(
                     f"--{option} {_listed(colour)}: expected numbers from 0 to 1, for pixels from "
                     "0 to 1",
-                    f"divide by 255: --{option} {_listed([value / 255 for value in colour])}",
+                    f"divide by 255: --{option} {_listed([value / 255 for value in colour])}"
+                    if all(0 <= value <= 255 for value in colour)
+                    else "",
                 )
         if self.std is not None and 0 in self.std:
             raise UsageError(f"--std {_listed(self.std)}: pixels cannot be divided by 0")

@@ -45,6 +45,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, FloatArray]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if path.is_dir():
+        inside = path / "injector.safetensors"
+        raise InjectorError(
+            path,
+            "is a folder, expected the file that icis fit wrote",
+            f"name the file: {inside}" if inside.is_file() else "name the file, not its folder",
+        )
     if not path.is_file():
         raise InjectorError(path, "no such file", "run icis fit first, or name it with --injector")
     try:

@@ -11,12 +11,12 @@ from icis_cli.arrays import FloatArray, IntArray
 from icis_cli.checkpoint.base import Checkpoint, Edit
 from icis_cli.checkpoint.head import Head, auxiliary_heads, find_head
 from icis_cli.descriptors.base import Descriptors
-from icis_cli.descriptors.names import simplified
 from icis_cli.errors import CheckpointError, HeadError, InjectorError
 from icis_cli.injection.appending import appended, finite, predicted_rows, shortened, widened
 from icis_cli.injection.calibration import Calibration
 from icis_cli.injection.expansion import Expansion
 from icis_cli.injection.injector import Injector, head_digest
+from icis_cli.injection.known_classes import new_alone
 from icis_cli.injection.record import PENDING, Record, Round, find_record, side_file
 from icis_cli.injection.targets import NewClasses, new_classes
 from icis_cli.injection.tuning import Wanted, tune
@@ -44,7 +44,8 @@ def expand(
         checkpoint: the one the injector was fitted on, or one with the same head.
         injector: a fitted method.
         descriptors: of other or more new classes than ``fit`` saw; None for those it saw.
-        unseen: names or row numbers of ``descriptors`` to inject; None for all that are not seen.
+        unseen: names or row numbers of ``descriptors`` to inject; None for all that are not seen
+            nor, by name, injected before.
         calibration: what makes new rows compete fairly with trained ones: ``"auto"`` finds it from
             weights and held-out classes; a number is added to the new rows' biases as it is, in
             logits; ``"none"`` leaves the rows as predicted.
@@ -59,8 +60,8 @@ def expand(
         TrainingError: a predicted row is not finite or does not fit the head's dtype.
 
     """
+    record = find_record(checkpoint)  # it tells that a file is an injector
     head = find_head(checkpoint, injector.source.head)
-    record = find_record(checkpoint)
     misfit = None if record is None else record.misfit(len(head.weight))
     if misfit is not None:
         raise CheckpointError(
@@ -76,7 +77,7 @@ def expand(
         )
     classes = new_classes(injector, descriptors, unseen)
     known = record.class_names if record is not None else _known_names(checkpoint, injector)
-    _check_new(known, classes.names)
+    classes = new_alone(classes, injector, descriptors, known, unseen)
     predicted, trained = predicted_rows(injector, classes), head.rows
     if predicted.shape[1] != trained.shape[1]:
         raise InjectorError(
@@ -251,18 +252,6 @@ def _known_names(checkpoint: Checkpoint, injector: Injector) -> tuple[str, ...]:
     """Return the names of the seen classes: the checkpoint's own where it has any."""
     own = checkpoint.labels.class_names
     return own if own is not None and len(own) == len(injector.seen_names) else injector.seen_names
-
-
-def _check_new(known: tuple[str, ...], names: tuple[str, ...]) -> None:
-    there = {simplified(name) for name in known}
-    both = [name for name in names if simplified(name) in there]
-    if both:
-        raise HeadError(
-            f"{len(both)} of the {len(names)} new classes are in the checkpoint already, first "
-            f"{both[0]!r}",
-            "choose others with --unseen, give them other names with --classes, or take them out "
-            "with icis inject --remove",
-        )
 
 
 def _without_bias(head: Head, calibration: Calibration) -> tuple[str, ...]:

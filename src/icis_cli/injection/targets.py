@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from icis_cli.arrays import FloatArray
 from icis_cli.descriptors.alignment import rows_of
 from icis_cli.descriptors.base import Descriptors
 from icis_cli.descriptors.columns import in_columns
-from icis_cli.descriptors.names import simplified
+from icis_cli.descriptors.names import known_rows
 from icis_cli.descriptors.plausibility import lookalikes
 from icis_cli.errors import AlignmentError, DescriptorError, UsageError
 from icis_cli.files import sha256_of
@@ -83,7 +83,8 @@ def new_classes(
     if unseen is not None:
         rows = rows_of(table, unseen, "--unseen", notes)
     elif table.names is not None:
-        known = _known_rows(table.names, injector.seen_names, notes)
+        known = known_rows(table.names, injector.seen_names)
+        notes += _spelt_otherwise(table.names, known)
         rows = tuple(row for row in range(len(table.names)) if row not in known)
     else:
         taken = set(injector.seen_rows) if same_file else set()
@@ -136,24 +137,12 @@ def _in_fitted_columns(injector: Injector, table: Descriptors) -> Descriptors:
     return in_columns(table, columns, [f"{name} at icis fit" for name in fitted[: len(columns)]])
 
 
-def _known_rows(names: Sequence[str], seen_names: Sequence[str], notes: list[str]) -> set[int]:
-    """Return the rows of a table that describe classes of the head.
-
-    A class that is there letter for letter has no other row: "2-door" and "4-door" are two. What
-    is matched though not spelt alike is added to ``notes``.
-    """
-    exact = set(names)
-    loose = {simplified(name): name for name in seen_names if name not in exact}
-    seen = set(seen_names)
-    alike = {
-        row: loose[simplified(name)]
-        for row, name in enumerate(names)
-        if name not in seen and simplified(name) in loose
-    }
-    if alike:
-        pairs = [f"{names[row]!r} = {name!r}" for row, name in alike.items()]
-        notes.append(f"{len(pairs)} classes are taken for classes of the head: {', '.join(pairs)}")
-    return {row for row, name in enumerate(names) if name in seen or row in alike}
+def _spelt_otherwise(names: Sequence[str], known: Mapping[int, str]) -> list[str]:
+    """Say which rows of a table are taken for known classes though not spelt alike."""
+    pairs = [f"{names[row]!r} = {name!r}" for row, name in known.items() if names[row] != name]
+    if not pairs:
+        return []
+    return [f"{len(pairs)} classes are taken for classes of the head: {', '.join(pairs)}"]
 
 
 def _holds_seen(injector: Injector, table: Descriptors) -> bool:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,9 @@ class Progress:
         watch: told about every epoch.
         seconds: from one keeping to the next, at least; shorter trainings are not kept at all.
         share: of the time that keeping may take, above 0 up to 1.
+        stale: called once where trainings are kept anew, though those of an earlier run are there
+            and none of them fits; None for nobody.
+        earlier: files of an earlier run of which none has been found to fit so far.
 
     """
 
@@ -46,6 +49,8 @@ class Progress:
     watch: Watch | None = None
     seconds: float = 10.0
     share: float = 0.05
+    stale: Callable[[], None] | None = None
+    earlier: set[Path] = field(default_factory=set)
 
     def __call__(self, step: Step) -> None:
         """Pass on how far the training is."""
@@ -58,11 +63,15 @@ class Progress:
         for part in data:
             digest.update(f"{part.dtype} {part.shape}".encode())
             digest.update(np.ascontiguousarray(part).data)
-        return Keeper(self.folder / f"{digest.hexdigest()[:32]}{_SUFFIX}", self.seconds, self.share)
+        return Keeper(self.folder / f"{digest.hexdigest()[:32]}{_SUFFIX}", self)
+
+    def kept(self) -> set[Path]:
+        """Return the files of trainings that are there."""
+        return set(self.folder.glob(f"*{_SUFFIX}"))
 
     def forget(self) -> None:
         """Remove all that was kept: the fit is complete, or starts anew."""
-        for path in self.folder.glob(f"*{_SUFFIX}"):
+        for path in self.kept():
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it is not there, or somebody put a file into it
             self.folder.rmdir()
@@ -71,11 +80,10 @@ class Progress:
 class Keeper:
     """The state of one training, in one file."""
 
-    def __init__(self, path: Path, seconds: float, share: float) -> None:
+    def __init__(self, path: Path, progress: Progress) -> None:
         self.path = path
-        self._pause = seconds
-        self._share = share
-        self._next = time.monotonic() + seconds
+        self._progress = progress
+        self._next = time.monotonic() + progress.seconds
 
     def found(self) -> State | None:
         """Return what an earlier run kept of this training, or None.
@@ -89,6 +97,7 @@ class Keeper:
 
         if not self.path.is_file():
             return None
+        self._progress.earlier.clear()  # they are of this fit
         try:
             return load_file(self.path)
         except (SafetensorError, OSError, ValueError) as error:
@@ -111,8 +120,12 @@ class Keeper:
         from safetensors.numpy import save
 
         start = time.monotonic()
+        if self._progress.earlier and self._progress.stale is not None:
+            self._progress.stale()
+        self._progress.earlier.clear()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with appearing_together((self.path,), force=True) as streams:
             streams[self.path].write(save(dict(state)))
         end = time.monotonic()
-        self._next = end + max(self._pause, (end - start) * (1 / self._share - 1))
+        pause = (end - start) * (1 / self._progress.share - 1)
+        self._next = end + max(self._progress.seconds, pause)

@@ -7,6 +7,7 @@ from typing import Any
 
 from icis_cli.checkpoint.base import Checkpoint
 from icis_cli.checkpoint.head import Head
+from icis_cli.checkpoint.onnx import OnnxCheckpoint
 from icis_cli.errors import UsageError
 from icis_cli.evaluation.networks.base import Source
 from icis_cli.evaluation.networks.efficientnet_lite import EfficientNetLite
@@ -80,11 +81,18 @@ def load_network(
             does it.
 
     Raises:
-        UsageError: the network is not known, or the options contradict its preprocessing.
+        UsageError: the network is not known, or is a graph of ONNX, or the options contradict its
+            preprocessing.
         CheckpointError: the checkpoint does not load into it.
         InstallationError: the library that has it is not installed.
 
     """
+    if isinstance(checkpoint, OnnxCheckpoint):
+        raise UsageError(
+            f"{checkpoint.path} is an ONNX model: icis reads its weights, but does not run it",
+            "give images with the PyTorch checkpoint that it was exported from, or run it yourself "
+            "and give what goes into its final layer as --features",
+        )
     classes = len(head.weight)
     source, name, found = _choose(checkpoint, arch, classes)
     problem = source.misfit(name, checkpoint, classes)
