@@ -151,12 +151,14 @@ def test_a_file_made_of_a_folder_of_transformers_loads_with_its_configuration(
     assert made["model"].config.num_labels == CLASSES + NEW
 
 
-def test_a_file_of_timm_loads_by_the_lines_of_its_card(tmp_path, monkeypatch):
+@pytest.mark.parametrize("more", [{}, {"metric": np.float64(0.9)}])
+def test_a_file_of_timm_loads_by_the_lines_of_its_card(tmp_path, monkeypatch, more):
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)
     state = timm.create_model("mobilenetv4_conv_small", num_classes=CLASSES).state_dict()
     args = argparse.Namespace(model="mobilenetv4_conv_small")
-    torch.save({"args": args, "state_dict": state, "version": 2}, tmp_path / "last.pth.tar")
+    whole = {"args": args, "state_dict": state, "version": 2, **more}
+    torch.save(whole, tmp_path / "last.pth.tar")
     card = written(planned(tmp_path / "last.pth.tar"), tmp_path / "new.pth.tar")
     made = ran(card, tmp_path, monkeypatch)
     assert front(card)["library_name"] == "timm"

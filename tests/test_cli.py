@@ -139,7 +139,7 @@ def test_eval_prints_the_keys_of_the_contract_and_the_figures_of_the_api(injecte
     result = json.loads(capsys.readouterr().out)
     assert set(result) == {
         "schema_version", "command", "weights", "zsl", "gzsl", "samples", "classes", "confusions",
-        "curve", "gates",
+        "curve", "gates", "report",
     }  # fmt: skip
     assert result["command"] == "eval"
     assert {"seen", "unseen", "harmonic", "ausuc", "best_harmonic"} <= set(result["gzsl"])
@@ -382,6 +382,9 @@ def test_the_demo_tells_as_json_which_of_its_steps_failed(here, capsys, monkeypa
     said = capsys.readouterr()
     assert json.loads(said.out)["error"]["message"].endswith("gone.pt: no such file")
     assert said.err.count("icis: error: ") == 1
+    assert run(["demo", "--out", "."]) == 1
+    command = f"$ icis fit --weights {gone.weights} --attrs {gone.attrs} --seen {gone.seen} --out "
+    assert any(line.startswith(command) for line in capsys.readouterr().err.splitlines())
 
 
 def test_version_and_help_of_every_command(capsys):
@@ -392,3 +395,33 @@ def test_version_and_help_of_every_command(capsys):
         said = capsys.readouterr().out
         assert "--json" in said
         assert "\x1b" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "new"),
+    [
+        ("last.pth.tar", "last.injected.pth.tar"),
+        ("a.b.pt", "a.b.injected.pt"),
+        ("epoch.tar", "epoch.injected.tar"),
+    ],
+)
+def test_the_new_checkpoint_is_called_after_the_old_one(here, name, new):
+    Path("model.pt").rename(name)
+    fit = ["fit", "--weights", name, "--attrs", "attrs.csv", "--method", "nearest", "--quiet"]
+    assert run([*fit, "--cv", "0"]) == 0
+    assert run(["inject", "--quiet"]) == 0
+    assert Path(new).is_file()
+
+
+def test_the_copy_of_the_folder_one_is_in_lies_beside_it(here, world, monkeypatch):
+    folder = here / "net"
+    folder.mkdir()
+    save_file({k: v.numpy() for k, v in world.state().items()}, folder / "model.safetensors")
+    monkeypatch.chdir(folder)
+    fit = ["fit", "--weights", ".", "--attrs", "../attrs.csv", "--method", "nearest", "--cv", "0"]
+    assert run([*fit, "--out", "../injector.safetensors", "--quiet"]) == 0
+    inject = ["inject", "--injector", "../injector.safetensors", "--weights", "."]
+    assert run([*inject, "--quiet"]) == 0
+    assert sorted(path.name for path in here.glob("net*")) == [
+        "net", "net.injected", "net.injected.icis.json"
+    ]  # fmt: skip

@@ -11,8 +11,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from icis_cli import Ridge, align, expand, find_head, fit, open_checkpoint, read_descriptors, remove
-from icis_cli.checkpoint.folder import FolderCheckpoint
+from icis_cli import (
+    Ridge,
+    align,
+    expand,
+    find_head,
+    fit,
+    open_checkpoint,
+    read_descriptors,
+    remove,
+    verify,
+)
+from icis_cli.checkpoint.folder import FolderCheckpoint, TorchFolderCheckpoint
 from icis_cli.checkpoint.folder_config import ModelConfig
 from icis_cli.checkpoint.label_tables import by_row, relabelled
 from icis_cli.errors import CheckpointError, OutputError
@@ -117,6 +127,85 @@ def test_any_name_will_do_where_it_is_the_only_one(source, folder):
     assert (
         "name one of them" in refused(source, "found third.safetensors, weights.safetensors").hint
     )
+
+
+@pytest.fixture
+def pickled(source: Path, world: World) -> Path:
+    """The same folder with its tensors in ``pytorch_model.bin`` alone."""
+    for path in source.glob("*.safetensors"):
+        path.unlink()
+    (source / "pytorch_model.bin.index.json").unlink()
+    torch.save(world.state(), source / "pytorch_model.bin")
+    (source / "training_args.bin").write_bytes(b"old")
+    return source
+
+
+def test_a_folder_with_a_pickle_of_tensors(pickled, folder, world):
+    checkpoint = open_checkpoint(pickled)
+    assert type(checkpoint) is TorchFolderCheckpoint
+    assert checkpoint.labels.class_names == world.names[:40]
+    assert checkpoint.sha256() == sha256_of(pickled / "pytorch_model.bin")
+    before = {name: (pickled / name).read_bytes() for name in CARRIED if "safe" not in name}
+    expansion = plan(pickled, folder)
+    out = folder / "new"
+    (note,) = expansion.losses(out)
+    assert "training_args.bin" in note
+    assert expansion.write(out) == (folder / "new.icis.json", out)
+    new = contents(out)
+    assert set(new) == {"pytorch_model.bin", *before}
+    assert {n for n in before if new[n] != before[n]} == {"config.json"}
+    assert list(read_config(out)["label2id"]) == list(world.names)
+    state = torch.load(out / "pytorch_model.bin", weights_only=True)
+    assert state["fc.weight"].shape == (46, 24)
+    assert bits(state["fc.weight"][:40]) == bits(world.state()["fc.weight"])
+    opened = open_checkpoint(out)
+    assert find_record(opened) is not None
+    verify(pickled, out).require()
+    back = remove(opened).write(folder / "back")[-1]
+    assert {**contents(back), "pytorch_model.bin": b""} == {**before, "pytorch_model.bin": b""}
+    for suffix in (".safetensors", ".pt"):
+        assert find_head(open_checkpoint(plan(pickled, folder).write(folder / f"m{suffix}")[-1]))
+
+
+def test_safetensors_are_taken_before_a_pickle(pickled, world):
+    save_file(world.state(), pickled / "model.safetensors")
+    assert type(open_checkpoint(pickled)) is FolderCheckpoint
+
+
+def test_a_folder_with_a_pickle_that_runs_code(pickled):
+    torch.save({"fc.weight": torch.nn.Linear(2, 2)}, pickled / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="only running code from the file could load"):
+        open_checkpoint(pickled)
+
+
+def test_transformers_reads_the_folder_with_a_pickle(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    labels = {row: f"c{row}" for row in range(12)}
+    config = transformers.ViTConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        image_size=32, patch_size=16, id2label=labels,
+        label2id={name: row for row, name in labels.items()},
+        architectures=["ViTForImageClassification"],
+    )  # fmt: skip
+    old = transformers.ViTForImageClassification(config).eval()
+    source = tmp_path / "old"
+    config.save_pretrained(source)
+    torch.save(old.state_dict(), source / "pytorch_model.bin")
+    rows = [f"c{n},{n % 5 + 1},{n * n % 7},{n * 3 % 4}\n" for n in range(15)]
+    (tmp_path / "a.csv").write_text("".join(rows))
+    checkpoint = open_checkpoint(source)
+    head = find_head(checkpoint)
+    classes = align(
+        head.rows, read_descriptors(tmp_path / "a.csv"), head_names=checkpoint.labels.class_names
+    )
+    out = expand(checkpoint, fit(checkpoint, head, classes, Ridge())).write(tmp_path / "new")[-1]
+    new = transformers.AutoModelForImageClassification.from_pretrained(out).eval()
+    assert list(new.config.id2label.values()) == [f"c{n}" for n in range(15)]
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        before, after = old(images).logits, new(images).logits
+    assert after.shape == (1, 15)
+    torch.testing.assert_close(after[:, :12], before)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])

@@ -168,9 +168,114 @@ def test_the_last_of_numbered_layers_that_feed_each_other(tmp_path):
 
 
 def test_a_common_name_whose_layer_feeds_another_is_not_believed(tmp_path):
-    with pytest.raises(HeadError, match="2 linear layers could be the head"):
-        find(tmp_path, {"fc.weight": (5, 10), "fc2.weight": (3, 5)})
+    head = find(tmp_path, {"fc.weight": (5, 10), "fc2.weight": (3, 5)})
+    assert head.key == "fc2"
+    assert head.found == "the linear layer that all others lead to"
     assert find(tmp_path, {"fc.weight": (3, 5), "proj.weight": (5, 10)}).key == "fc"
+
+
+def test_a_common_name_within_a_module_is_not_believed_if_there_are_layers_beside_it(tmp_path):
+    body = {"backbone.fc.weight": (20, 10)}
+    assert find(tmp_path, {**body, "new.weight": (5, 20)}).key == "new"
+    with pytest.raises(HeadError, match="2 linear layers could be the head"):
+        find(tmp_path, {**body, "new.weight": (5, 10)})
+
+
+@pytest.mark.parametrize(
+    ("layers", "key"),
+    [
+        ({"fc1": (32, 6), "fc2": (16, 32), "fc3": (5, 16)}, "fc3"),
+        ({"fc": (32, 6), "out": (5, 32)}, "out"),
+        ({"backbone.fc": (32, 6), "classifier": (5, 32)}, "classifier"),
+        ({"encoder": (8, 32), "decoder": (32, 8), "probe": (5, 8)}, "probe"),
+        ({"a.0.fc": (32, 6), "a.1.fc": (16, 32), "a.2.fc": (5, 16)}, "a.2.fc"),
+        ({"dense": (32, 6), "dense_1": (5, 32)}, "dense_1"),
+        ({"embedding": (1000, 6), "hidden": (7, 6), "last": (5, 7)}, "last"),
+        ({"word_emb": (1000, 6), "decoder": (5, 9)}, "decoder"),
+    ],
+)  # fmt: skip
+def test_the_layer_that_all_others_lead_to(tmp_path, layers, key):
+    shapes = {f"{name}.weight": shape for name, shape in layers.items()}
+    assert find(tmp_path, shapes).key == key
+    torch.save({name: torch.ones(shape) for name, shape in shapes.items()}, tmp_path / "m.pt")
+    assert find_head(open_checkpoint(tmp_path / "m.pt")).key == key  # in an order that tells
+
+
+@pytest.mark.parametrize(
+    ("layers", "named"),
+    [
+        ({"x": (32, 6), "y": (5, 32), "z": (7, 32)}, "z"),  # two ends
+        ({"boxes": (4, 32), "classes": (7, 32), "depth": (1, 32)}, "classes"),  # three
+        ({"y": (5, 32), "z": (7, 32), "zz": (32, 6)}, "z"),  # named are ends
+        ({"fc1": (5, 5), "fc2": (5, 5)}, "fc2"),  # no end
+        ({"a": (5, 4), "b": (5, 5), "c": (5, 6)}, "b"),  # as many rows as others
+        ({"fc1": (16, 5), "fc2": (5, 16)}, "fc2"),  # as many classes as inputs
+        ({"g1": (4, 64), "g2": (64, 4), "last": (5, 9)}, "last"),  # two that do not lead there
+        ({"fc1": (10, 6), "fc2": (16, 10), "lstm.weight_ih_l0": (12, 16)}, "fc2"),
+    ],
+)
+def test_where_several_could_be_the_last_none_is_taken(tmp_path, layers, named):
+    shapes = {name if "lstm" in name else f"{name}.weight": shape for name, shape in layers.items()}
+    if "fc1" in layers and len(layers) == 2:  # numbered, but not as parts of a module
+        shapes = {f"m.{name}": shape for name, shape in shapes.items()}
+        named = f"m.{named}"
+    with pytest.raises(HeadError, match="linear layers could be the head") as caught:
+        find(tmp_path, shapes)
+    assert caught.value.hint == f"name it, e.g. --head {named}"
+
+
+def test_an_order_that_tells_must_agree(tmp_path):
+    torch.save({"y.weight": torch.ones(5, 8), "x.weight": torch.ones(8, 3)}, tmp_path / "m.pt")
+    with pytest.raises(HeadError, match="2 linear layers could be the head"):
+        find_head(open_checkpoint(tmp_path / "m.pt"))
+
+
+def test_class_names_must_agree_with_the_last_layer(tmp_path):
+    state = {"fc1.weight": torch.ones(8, 3), "fc2.weight": torch.ones(5, 8)}
+    for count, found in ((5, "fc2"), (8, "fc1")):
+        names = [f"c{n}" for n in range(count)]
+        torch.save({"model": state, "classes": names}, tmp_path / "m.pt")
+        assert find_head(open_checkpoint(tmp_path / "m.pt")).key == found
+    torch.save({"model": state, "classes": ["a", "b"]}, tmp_path / "m.pt")
+    with pytest.raises(HeadError, match="2 linear layers could be the head"):
+        find_head(open_checkpoint(tmp_path / "m.pt"))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("last.parametrizations.weight.original0", "last.parametrizations.weight.original1"),
+        ("last.weight_g", "last.weight_v"),
+    ],
+)
+def test_a_weight_that_is_made_of_others_may_be_that_of_the_head(tmp_path, names):
+    made: dict[str, tuple[int, ...]] = {names[0]: (5, 1), names[1]: (5, 6)}
+    for others in ({}, {"hidden.weight": (6, 4)}, {"a.weight": (8, 3), "b.weight": (6, 8)}):
+        with pytest.raises(HeadError, match="whose weight is made of other tensors") as caught:
+            find(tmp_path, {**made, **others})
+        assert "remove_parametrizations" in caught.value.hint
+    assert find(tmp_path, {**made, "a.weight": (8, 3), "fc.weight": (6, 8)}).key == "fc"
+    assert find(tmp_path, {**made, "hidden.weight": (6, 4)}, "hidden").key == "hidden"
+
+
+def test_adapters_are_to_be_merged_first(tmp_path):
+    adapter: dict[str, tuple[int, ...]] = {
+        "base_model.model.vit.query.lora_A.weight": (2, 6),
+        "base_model.model.vit.query.lora_B.weight": (6, 2),
+        "base_model.model.classifier.weight": (5, 6),
+    }
+    with pytest.raises(HeadError, match=r"an adapter \(LoRA\), e.g. '.*lora_A.weight'") as caught:
+        find(tmp_path, adapter)
+    assert "merge_and_unload()" in caught.value.hint
+    # A head that has none itself may be named.
+    assert find(tmp_path, adapter, "base_model.model.classifier").weight.shape == (5, 6)
+    own: dict[str, tuple[int, ...]] = {
+        "fc.base_layer.weight": (5, 6),
+        "fc.lora_A.default.weight": (2, 6),
+        "fc.lora_B.default.weight": (5, 2),
+    }
+    with pytest.raises(HeadError, match="an adapter"):
+        find(tmp_path, own, "fc.base_layer")
 
 
 def test_a_network_of_which_a_part_is_wrapped(tmp_path):

@@ -159,8 +159,8 @@ def test_of_many_candidates_the_last_are_shown(tmp_path):
     [
         ({"conv.weight": torch.ones(2, 2, 1, 1)}, "expected a linear layer", "is this the"),
         (
-            {"a.weight": torch.ones(3, 2), "b.weight": torch.ones(4, 3)},
-            "2 linear layers could be the head: a (3, 2), b (4, 3)",
+            {"a.weight": torch.ones(3, 2), "b.weight": torch.ones(4, 2)},
+            "2 linear layers could be the head: a (3, 2), b (4, 2)",
             "name it, e.g. --head b",
         ),
         ({"fc.weight": torch.full((3, 2), torch.nan)}, "head 'fc' holds NaN", "is damaged"),

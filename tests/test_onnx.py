@@ -15,6 +15,7 @@ import pytest
 import torch
 import torchvision
 from onnx import TensorProto, helper
+from PIL import Image
 
 from icis_cli import (
     find_head,
@@ -331,6 +332,15 @@ def test_the_commands(tmp_path, monkeypatch, capsys, attributes):
     assert "wrote model.injected.onnx: fc with 12 -> 15 rows" in capsys.readouterr().out
     assert run(["inspect", "model.injected.onnx", "--quiet"]) == 0
     assert capsys.readouterr().out.startswith("classes 15 width 8 dtype F32 bias yes injected 3")
+    folder = Path("images", "class0")
+    folder.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(folder / "a.png")
+    for arch in ((), ("--arch", "resnet18")):
+        given = ["--weights", "model.injected.onnx", "--images", "images", *arch]
+        assert run(["eval", *given]) == 2
+        told = capsys.readouterr().err
+        assert "is an ONNX model: icis reads its weights, but does not run it" in told
+        assert "--features" in told
     x = np.ones((2, WIDTH), np.float32)
     (found,) = run_all(Path("model.injected.onnx"), x)
     assert found.shape == (2, SEEN + UNSEEN)

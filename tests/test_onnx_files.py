@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import save_file
 
 from icis_cli import (
     IcisError,
@@ -79,6 +80,11 @@ BRANCH = helper.make_graph(
             {**FC, "shape": np.array([-1, SEEN])},
             {}, "its final layer is Reshape",
         ),
+        (
+            [node("MatMulInteger", "x W", "i"), node("Cast", "i", "f"), node("Mul", "f s", "m"),
+             node("Add", "m b", "y")],
+            {**FC, "s": np.ones(1, np.float32)}, {}, r"is quantised \(MatMulInteger\)",
+        ),
         ([GEMM], FC, {"outputs": {"y": ["n", 7]}}, "have 7 entries, expected one for each of 12"),
         ([node("Gemm", "x W s", "y", transB=1)], {"W": weights(), "s": BIAS[:1]}, {}, "bias 's'"),
         ([node("MatMul", "x W", "y")], {"W": weights().astype(np.int32)}, {}, "not of floats"),
@@ -100,6 +106,39 @@ def test_what_is_no_model_is_refused(tmp_path):
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match="is no ONNX model"):
             open_checkpoint(path)
+
+
+STATE = {"fc.weight": torch.ones(SEEN, WIDTH), "fc.bias": torch.ones(SEEN)}
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "kind", "true"),
+    [
+        ("m.onnx", lambda path: torch.save(STATE, path), "a PyTorch file", "m.pt"),
+        (
+            "m.onnx",
+            lambda path: torch.save(STATE, path, _use_new_zipfile_serialization=False),
+            "a PyTorch file",
+            "m.pt",
+        ),
+        ("m.onnx", lambda path: save_file(STATE, path), "a safetensors file", "m.safetensors"),
+        ("m.pt", lambda path: graph(path, [GEMM], FC), "an ONNX model", "m.onnx"),
+        ("m.safetensors", lambda path: graph(path, [GEMM], FC), "an ONNX model", "m.onnx"),
+    ],
+)
+def test_what_it_is_in_truth_is_told(tmp_path, name, write, kind, true):
+    write(tmp_path / name)
+    with pytest.raises(CheckpointError, match=f"is {kind}, whatever its name says") as caught:
+        open_checkpoint(tmp_path / name)
+    assert caught.value.hint == f"rename it to {true}"
+    (tmp_path / name).rename(tmp_path / true)
+    assert find_head(open_checkpoint(tmp_path / true)).weight.shape == (SEEN, 8)
+
+
+def test_a_web_page_in_place_of_a_model(tmp_path):
+    (tmp_path / "m.onnx").write_text("<!DOCTYPE html><html>" + " " * 50)
+    with pytest.raises(CheckpointError, match="is a web page"):
+        open_checkpoint(tmp_path / "m.onnx")
 
 
 def test_damaged_files_end_in_one_line(tmp_path):

@@ -271,7 +271,7 @@ def test_folders_without_one_index(source, tmp_path):
     (source / "other.safetensors.index.json").write_text("{}")
     assert "name one of them" in refused(source, "holds 2 indexes").hint
     for names, hint in (
-        (("pytorch_model.bin",), "name the file"),
+        (("weights.bin",), "name the file"),
         (("model-1.bin", "model-2.bin"), "its shards are pickles"),
         (("notes.txt",), "needs a *.safetensors or *.safetensors.index.json"),
     ):

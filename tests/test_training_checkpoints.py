@@ -145,7 +145,7 @@ def test_torchvision_references(tmp_path, attributes, compatibility):
     )  # fmt: skip
 
     injector, notes = expanded(path, attributes, tmp_path / "plain.pth", "model")
-    assert notes[0] == "the state dict under 'model' is taken, as --state says"
+    assert notes[0] == "the state dict under 'model' is taken, not 'model_ema'"
     assert "'optimizer', 'lr_scheduler', 'model_ema', 'scaler' belong to the old head" in notes[1]
     new = load(tmp_path / "plain.pth")
     assert sorted(new) == ["args", "epoch", "model"]
@@ -208,6 +208,33 @@ def test_the_commands_take_the_entry_that_is_asked_for(tmp_path, attributes):
     assert "--state can be 'model', 'model_ema'" in done.err
     done = icis("inspect", "m.pth", "--state", "model", "--json", cwd=tmp_path)
     assert '"key": "fc"' in done.out
+
+
+def test_a_network_deeper_in_a_file(tmp_path):
+    path = tmp_path / "m.pt"
+    torch.save({"run": {"last": {"net": Net().state_dict()}}, "epoch": 3}, path)
+    with pytest.raises(CheckpointError, match=r"deeper than at its top: at \['run'\]") as caught:
+        open_checkpoint(path)
+    found = torch.load(path)["run"]["last"]["net"]
+    hint = "torch.save(torch.load('m.pt')['run']['last']['net'], 'model.pt')"
+    assert caught.value.hint == f"save them alone: {hint}"
+    torch.save(found, tmp_path / "model.pt")
+    assert find_head(open_checkpoint(tmp_path / "model.pt")).key == "fc"
+    loop: dict[str, Any] = {"epoch": 3}
+    loop["self"] = loop
+    torch.save(loop, path)
+    with pytest.raises(CheckpointError, match="found no tensor in it"):
+        open_checkpoint(path)
+
+
+@pytest.mark.parametrize("key", ["swa_state_dict", "swa_model", "ema_model"])
+def test_an_average_is_taken_before_the_last_weights(tmp_path, key):
+    average = AveragedModel(Net())
+    torch.save({"model": Net().state_dict(), key: average.state_dict()}, tmp_path / "m.pt")
+    checkpoint = open_checkpoint(tmp_path / "m.pt")
+    assert find_head(checkpoint).key == "module.fc"
+    assert checkpoint.notes[1].startswith("'model' belongs to the old head")
+    assert find_head(open_checkpoint(tmp_path / "m.pt", "model")).key == "fc"
 
 
 def test_entries_that_cannot_be_told_apart(tmp_path):
@@ -479,7 +506,7 @@ def test_old_values_deep_in_entries_of_any_name_are_left_out(tmp_path, attribute
     root = {"model": model.state_dict(), where: entry, "history": loop}
     torch.save(root, tmp_path / "m.pt")
     _, notes = expanded(tmp_path / "m.pt", attributes, tmp_path / "new.pt")
-    assert notes[1].startswith(f"'{where}' belong to the old head")
+    assert notes[1].startswith(f"'{where}' belongs to the old head")
     assert sorted(load(tmp_path / "new.pt")) == ["history", "model"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save
 
@@ -30,6 +32,25 @@ class _Runs:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, (f"touch {self.folder / CANARY}",)
+
+
+class _Makes:
+    """Is unpickled by a function with these arguments, and a state where there is one."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.parts
+
+
+def _array(shape: tuple[int, ...], dtype: Any, data: Any) -> _Makes:
+    """Return what numpy takes for an array of any type over any bytes."""
+    return _Makes(*np.empty(0).__reduce__()[:2], (1, shape, dtype, False, data))
+
+
+def _numpy(value: Callable[[Path], Any]) -> Make:
+    return _written("m.pt", lambda folder: saved({"model": state(), "best": value(folder)}))
 
 
 def state() -> dict[str, torch.Tensor]:
@@ -118,6 +139,43 @@ PICKLES: dict[str, Make] = {
     "pickle bytes as safetensors": _written(
         "m.safetensors", lambda folder: pickle.dumps(_Runs(folder))
     ),
+    "a numpy array of objects that run code": _numpy(
+        lambda folder: np.array([_Runs(folder), 1], dtype=object)
+    ),
+    "a numpy number that is an object": _numpy(
+        lambda folder: _Makes(np.float64(1).__reduce__()[0], (np.dtype("O"), _Runs(folder)))
+    ),
+    "a numpy array of addresses": _numpy(lambda _: _array((1,), np.dtype("O"), b"A" * 8)),
+    "a numpy array with a field of addresses": _numpy(
+        lambda _: _array((1,), np.dtype([("a", "O")]), b"A" * 8)
+    ),
+    "a plain numpy type that says it has objects": _numpy(
+        lambda _: _array(
+            (1,),
+            _Makes(
+                np.dtype,
+                ("f8", False, True),
+                (3, "<", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 8, 63),
+            ),
+            b"A" * 8,
+        )
+    ),
+    "a numpy type from the file as a text with parts": _numpy(
+        lambda _: _Makes(np.dtype, ("O,f8", False, True))
+    ),
+    "a numpy array larger than its bytes": _numpy(
+        lambda _: _array((10**12,), np.dtype("f8"), b"A" * 8)
+    ),
+    "a numpy array of less than nothing": _numpy(
+        lambda _: _array((-1, -1), np.dtype("f8"), b"A" * 8)
+    ),
+    "numpy texts of characters that there are not": _numpy(
+        lambda _: _array((1,), np.dtype("<U1"), b"\xff" * 4)
+    ),
+    "another class of numpy's arrays": _numpy(lambda _: np.zeros(2).view(np.recarray)),
+    "numpy's array itself": _numpy(lambda _: np.ndarray),
+    "bytes of a terabyte": _numpy(lambda _: _Makes(bytes, (1 << 40,))),
+    "a date made of code": _numpy(lambda folder: _Makes(dt.datetime, (_Runs(folder), 1, 1))),
 }
 
 

@@ -1,4 +1,4 @@
-"""Model folders: safetensors with a ``config.json`` beside them, as Hugging Face's libraries write.
+"""Model folders: tensors with a ``config.json`` beside them, as Hugging Face's libraries write.
 
 A copy is a new folder: files with tensors that change are written anew, ``config.json`` gets the
 new classes, and small files of text that belong to the model go with it. Other weights and the
@@ -17,6 +17,7 @@ from icis_cli.checkpoint.base import Buffer, Checkpoint, Edit, Extras, Labels
 from icis_cli.checkpoint.copying import copy_stretch
 from icis_cli.checkpoint.folder_config import CONFIG, ModelConfig
 from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
+from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
 from icis_cli.errors import CheckpointError
 from icis_cli.files import new_stream, sha256_of, sync
 
@@ -34,7 +35,7 @@ _OUTDATED = (".index.json", ".icis.json", "_results.json", "trainer_state.json")
 
 @dataclass(frozen=True)
 class FolderCheckpoint(Checkpoint):
-    """A folder with one safetensors file.
+    """A folder with one file of tensors, in safetensors.
 
     Attributes:
         shards: file name -> file with tensors, sorted by name.
@@ -45,7 +46,7 @@ class FolderCheckpoint(Checkpoint):
 
     container: ClassVar[str] = "safetensors folder"
     suffix: ClassVar[str] = ""
-    shards: Mapping[str, SafetensorsCheckpoint] = None  # type: ignore[assignment]
+    shards: Mapping[str, Checkpoint] = None  # type: ignore[assignment]
     where: Mapping[str, str] = None  # type: ignore[assignment]
     config: ModelConfig | None = None
 
@@ -54,13 +55,13 @@ class FolderCheckpoint(Checkpoint):
         """Read the header of the file at ``path`` and what lies beside it.
 
         Raises:
-            CheckpointError: it is no valid safetensors file, or ``config.json`` is damaged.
+            CheckpointError: it cannot be read, or ``config.json`` is damaged.
 
         """
         if not path.is_file():
             raise CheckpointError(path, "is no regular file, expected a checkpoint")
         folder = named(path.parent)
-        file = SafetensorsCheckpoint.open(folder / path.name)
+        file = cls._file(folder / path.name)
         return cls(
             folder,
             file.tensors,
@@ -69,6 +70,10 @@ class FolderCheckpoint(Checkpoint):
             shards={path.name: file},
             where=dict.fromkeys(file.tensors, path.name),
         )
+
+    @classmethod
+    def _file(cls, path: Path) -> Checkpoint:
+        return SafetensorsCheckpoint.open(path)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -181,7 +186,7 @@ class FolderCheckpoint(Checkpoint):
         others = (path for path in self.path.iterdir() if path != config and _is_text(path))
         return [config, *sorted(others)]
 
-    def _extras_of(self, shard: SafetensorsCheckpoint, extras: Extras) -> Extras:
+    def _extras_of(self, shard: Checkpoint, extras: Extras) -> Extras:
         """Return what of the whole checkpoint's metadata belongs to one file that is rewritten."""
 
         def of(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -193,6 +198,26 @@ class FolderCheckpoint(Checkpoint):
         return Extras(
             of(extras.metadata), extras.class_names, None if final is None else lambda: of(final())
         )
+
+
+@dataclass(frozen=True)
+class TorchFolderCheckpoint(FolderCheckpoint):
+    """A folder with one file of tensors, as ``torch.save`` writes it: ``pytorch_model.bin``."""
+
+    container: ClassVar[str] = "torch folder"
+
+    @classmethod
+    def _file(cls, path: Path) -> Checkpoint:
+        return TorchCheckpoint.open(path)
+
+    @classmethod
+    def has_room(
+        cls,
+        source: Checkpoint,  # noqa: ARG003
+        edits: Mapping[str, Edit],  # noqa: ARG003
+        metadata: Mapping[str, str],  # noqa: ARG003
+    ) -> bool:
+        return True  # there is none for metadata: the record lies beside the folder
 
 
 def named(folder: Path) -> Path:

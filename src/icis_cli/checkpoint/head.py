@@ -3,8 +3,9 @@
 A head is ``<key>.weight`` (K, D) with or without ``<key>.bias`` (K,); a 1x1 convolution
 (K, D, 1, 1) is one, too. It is taken, in this order, from the user (``--head``), from what the
 checkpoint says, from the architecture's layout, or by being the only linear layer, the only one
-under a name that heads commonly have, the last of a row of numbered layers that feed each other, or
-the only one with as many rows as there are class names.
+under a name that heads commonly have, the last of a row of numbered layers that feed each other,
+the only one with as many rows as there are class names, or the one that all others lead to by
+their widths.
 Anything else is an error that lists the candidates: a wrong guess would rewrite the wrong layer.
 
 Distilled models have two heads, whose answers are averaged: twins. Together they are one head on
@@ -14,24 +15,29 @@ both inputs side by side.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from icis_cli.arrays import HEAD_DTYPES, FloatArray
-from icis_cli.checkpoint.architectures import COMMON_HEADS, NO_TWINS, TWINS, layout_of
+from icis_cli.checkpoint.architectures import COMMON_HEADS, layout_of
 from icis_cli.checkpoint.base import Checkpoint
 from icis_cli.checkpoint.linear_layers import (
+    adapter_of,
+    beside,
     candidates,
+    ends,
     feeds_sibling,
     is_chain,
     is_linear,
     is_matrix,
+    last_of_all,
+    parametrised,
     place,
     strip_prefixes,
     stripped,
 )
+from icis_cli.checkpoint.twins import twins_of
 from icis_cli.errors import HeadError
 
 #: The squares of larger values, summed over a row, do not fit into float32.
@@ -84,8 +90,10 @@ def find_head(checkpoint: Checkpoint, key: str | None = None) -> Head:
         HeadError: no such layer, several candidates, or values that are not finite.
 
     """
-    if key is not None:
-        return _read(checkpoint, _explicit(checkpoint, key), "as given by --head")
+    given = None if key is None else _explicit(checkpoint, key)
+    _refuse_adapter(checkpoint, given)
+    if given is not None:
+        return _read(checkpoint, given, "as given by --head")
     told = [name for name in checkpoint.labels.heads if is_linear(checkpoint, name)]
     if told:
         return _read(checkpoint, told[0], "as the checkpoint says")
@@ -94,22 +102,21 @@ def find_head(checkpoint: Checkpoint, key: str | None = None) -> Head:
     if known is not None:
         return known
     layers = candidates(checkpoint)
+    common = _common(checkpoint, bare, layers)
+    if common is not None and len(layers) != 1:
+        return _read(checkpoint, common, "by its name")
+    _refuse_parametrised(checkpoint)
     if len(layers) == 1:
         return _read(checkpoint, layers[0], "the only linear layer")
-    common = [
-        key.removesuffix(".weight")
-        for name in COMMON_HEADS
-        for key in bare.get(f"{name}.weight", ())
-        if is_linear(checkpoint, key.removesuffix(".weight"))
-    ]
-    if len(common) == 1 and not feeds_sibling(checkpoint, common[0], layers):
-        return _read(checkpoint, common[0], "by its name")
     if is_chain(checkpoint, layers):
         return _read(checkpoint, max(layers, key=place), "the last of the linear layers in a row")
     names = len(checkpoint.labels.class_names or ())
     fitting = [key for key in layers if checkpoint.tensors[f"{key}.weight"].shape[0] == names]
     if len(fitting) == 1:
         return _read(checkpoint, fitting[0], "the only one with a row for each class name")
+    last = last_of_all(checkpoint, layers)
+    if last is not None and names in (0, checkpoint.tensors[f"{last}.weight"].shape[0]):
+        return _read(checkpoint, last, "the linear layer that all others lead to")
     if not layers:
         raise HeadError(
             f"{checkpoint.path}: expected a linear layer (a 2-D tensor named *.weight), found none",
@@ -118,19 +125,55 @@ def find_head(checkpoint: Checkpoint, key: str | None = None) -> Head:
     raise _several(checkpoint, layers)
 
 
+def _refuse_adapter(checkpoint: Checkpoint, key: str | None) -> None:
+    adapter = adapter_of(checkpoint, key)
+    if adapter is not None:
+        raise HeadError(
+            f"{checkpoint.path}: it holds an adapter (LoRA), e.g. {adapter!r}, not all weights",
+            "merge it first: model.merge_and_unload().save_pretrained('merged') with peft, then "
+            "give merged to icis",
+        )
+
+
+def _refuse_parametrised(checkpoint: Checkpoint) -> None:
+    made = parametrised(checkpoint)
+    if made is not None:
+        raise HeadError(
+            f"{checkpoint.path}: the head may be a layer whose weight is made of other tensors "
+            f"(e.g. {made!r}, as weight norm has it)",
+            "make it a plain one first, with torch.nn.utils.parametrize.remove_parametrizations, "
+            "or name the head with --head",
+        )
+
+
+def _common(checkpoint: Checkpoint, bare: dict[str, list[str]], layers: list[str]) -> str | None:
+    """Return the only layer under a name that heads commonly have, if no other may follow it."""
+    found = [
+        key.removesuffix(".weight")
+        for name in COMMON_HEADS
+        for key in bare.get(f"{name}.weight", ())
+        if is_linear(checkpoint, key.removesuffix(".weight"))
+    ]
+    if len(found) != 1 or feeds_sibling(checkpoint, found[0], layers):
+        return None
+    return None if beside(layers, found[0], strip_prefixes(found[0])) else found[0]
+
+
 def _several(checkpoint: Checkpoint, layers: list[str]) -> HeadError:
-    listed = ", ".join(f"{key} {checkpoint.tensors[key + '.weight'].shape}" for key in layers[-8:])
+    rows = {key: checkpoint.tensors[f"{key}.weight"].shape[0] for key in layers}
+    last = sorted(ends(checkpoint, layers), key=rows.__getitem__)  # the likeliest, most rows last
+    shown = [*(key for key in layers if key not in last), *last][-8:]
+    listed = ", ".join(f"{key} {checkpoint.tensors[key + '.weight'].shape}" for key in shown)
     return HeadError(
         f"{checkpoint.path}: {len(layers)} linear layers could be the head: {listed}",
-        f"name it, e.g. --head {layers[-1]}",
+        f"name it, e.g. --head {shown[-1]}",
     )
 
 
-def _require_nothing_beside(checkpoint: Checkpoint, key: str, bare: str) -> None:
+def _require_nothingbeside(checkpoint: Checkpoint, key: str, bare: str) -> None:
     """Refuse a head within a module where a linear layer outside of it may be the true one."""
-    prefix = key.removesuffix(bare)
-    outside = [layer for layer in candidates(checkpoint) if not layer.startswith(prefix)]
-    if prefix and outside:
+    outside = beside(candidates(checkpoint), key, bare)
+    if outside:
         raise _several(checkpoint, [key, *outside])
 
 
@@ -154,7 +197,7 @@ def _known(checkpoint: Checkpoint, bare: dict[str, list[str]]) -> Head | None:
     key = weight.removesuffix(".weight")
     # People put layers of their own after it: then it is no head any more.
     if not feeds_sibling(checkpoint, key, candidates(checkpoint)):
-        _require_nothing_beside(checkpoint, key, layout.head)
+        _require_nothingbeside(checkpoint, key, layout.head)
         return _read(checkpoint, key, f"known for {layout.family}")
     return None
 
@@ -183,37 +226,6 @@ def _only(checkpoint: Checkpoint, keys: list[str]) -> str:
     return keys[0]
 
 
-def _twins(checkpoint: Checkpoint, key: str) -> tuple[str, ...]:
-    """Return the keys of the layers whose answers are averaged with those of ``key``.
-
-    Raises:
-        HeadError: there are such, but what the network makes of them is not known.
-
-    """
-    bare = strip_prefixes(key)
-    prefix = key.removesuffix(bare)
-    told = checkpoint.labels.heads[1:] if checkpoint.labels.heads[:1] == (key,) else ()
-    rows = checkpoint.tensors[f"{key}.weight"].shape[0]
-
-    def beside(pairs: Iterable[tuple[str, str]]) -> list[str]:
-        found = [prefix + twin for first, twin in pairs if first == bare]
-        return [
-            twin
-            for twin in found
-            if is_linear(checkpoint, twin) and checkpoint.tensors[f"{twin}.weight"].shape[0] == rows
-        ]
-
-    twins = beside(TWINS)
-    others = beside(NO_TWINS) + [name for name in told if name not in twins]
-    if others:
-        raise HeadError(
-            f"{checkpoint.path}: the answers of the network come from {key!r} and {others[0]!r} "
-            "together, in a way that is not known to be their mean",
-            "rows for new classes cannot be added to it",
-        )
-    return tuple(twins)
-
-
 def _explicit(checkpoint: Checkpoint, key: str) -> str:
     key = key.removesuffix(".weight").removesuffix(".bias").rstrip(".")
     if f"{key}.weight" in checkpoint.tensors:
@@ -234,7 +246,7 @@ def _explicit(checkpoint: Checkpoint, key: str) -> str:
 
 
 def _read(checkpoint: Checkpoint, key: str, found: str) -> Head:
-    twins = _twins(checkpoint, key)
+    twins = twins_of(checkpoint, key)
     layers = [_values(checkpoint, layer) for layer in (key, *twins)]
     dtype = checkpoint.tensors[f"{key}.weight"].dtype
     if not twins:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 from icis_cli.arrays import HEAD_DTYPES
@@ -9,6 +10,13 @@ from icis_cli.checkpoint.base import Checkpoint, TensorInfo
 
 #: What wrappers put before the keys of a state dict.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
+
+#: In the names of adapters' tensors, as peft has them.
+_ADAPTERS = (".lora_A.", ".lora_B.", ".lora_embedding_A", ".lora_embedding_B")
+
+#: Ends of the names of what modules make their weights of.
+_MADE_OF = (".parametrizations.weight.original", ".parametrizations.weight.original1",
+            ".weight_v", ".weight_orig")  # fmt: skip
 
 
 def strip_prefixes(name: str) -> str:
@@ -65,6 +73,81 @@ def feeds_sibling(checkpoint: Checkpoint, key: str, layers: list[str]) -> bool:
         return checkpoint.tensors[f"{other}.weight"].shape[1] == rows
 
     return any(map(takes_it, layers))
+
+
+def ends(checkpoint: Checkpoint, layers: list[str]) -> list[str]:
+    """Return the layers whose answers no other one could take: none has so many inputs.
+
+    Matrices under other names (attention, recurrent layers) could take them, too. Embeddings, which
+    have a row for each word and no bias, are not among them.
+    """
+    widths = Counter(info.shape[1] for info in checkpoint.tensors.values() if len(info.shape) == 2)
+    shapes = {key: checkpoint.tensors[f"{key}.weight"].shape for key in layers}
+    return [
+        key
+        for key, (rows, width) in shapes.items()
+        if widths[rows] == (rows == width) and not _is_embedding(checkpoint, key)
+    ]
+
+
+def _is_embedding(checkpoint: Checkpoint, key: str) -> bool:
+    own = key.rpartition(".")[2]
+    named = "embed" in key or own == "emb" or own.endswith("_emb")
+    return named and f"{key}.bias" not in checkpoint.tensors
+
+
+def last_of_all(checkpoint: Checkpoint, layers: list[str]) -> str | None:
+    """Return the layer that all others lead to by their widths, where there can be but one.
+
+    No other one has as many rows, and it comes last, unless the order of the file is that of the
+    alphabet and says nothing.
+    """
+    last = ends(checkpoint, layers)
+    if len(last) != 1:
+        return None
+    names = list(checkpoint.tensors)
+    steps = [key for key in layers if not _is_embedding(checkpoint, key)]
+    if names != sorted(names) and last != steps[-1:]:
+        return None
+    others = [checkpoint.tensors[f"{key}.weight"].shape for key in steps if key != last[0]]
+    rows, width = checkpoint.tensors[f"{last[0]}.weight"].shape
+    taken, new = {width}, {width}
+    while new:  # back from it: what gives what is taken takes something itself
+        new = {inputs for outputs, inputs in others if outputs in new} - taken
+        taken |= new
+    leads = all(outputs in taken and outputs != rows for outputs, _ in others)
+    return last[0] if leads else None
+
+
+def beside(layers: list[str], key: str, bare: str) -> list[str]:
+    """Return the layers outside of the module that a layer is wrapped in, if it is."""
+    prefix = key.removesuffix(bare)
+    return [layer for layer in layers if not layer.startswith(prefix)]
+
+
+def adapter_of(checkpoint: Checkpoint, key: str | None) -> str | None:
+    """Return a tensor of a low-rank adapter (LoRA): one of ``key``, or any where that is None."""
+    start = "" if key is None else f"{key.removesuffix('.base_layer')}."
+    return next(
+        (
+            name
+            for name in checkpoint.tensors
+            if name.startswith(start) and any(part in name for part in _ADAPTERS)
+        ),
+        None,
+    )
+
+
+def parametrised(checkpoint: Checkpoint) -> str | None:
+    """Return a tensor that a matrix is made of, as under weight norm; None where there is none."""
+    return next(
+        (
+            name
+            for name, info in checkpoint.tensors.items()
+            if name.endswith(_MADE_OF) and len(info.shape) == 2 and info.shape[1] > 1
+        ),
+        None,
+    )
 
 
 def is_chain(checkpoint: Checkpoint, layers: list[str]) -> bool:

@@ -27,6 +27,8 @@ _KEEPING = frozenset(
 _PASSING = frozenset({"Identity", "Cast", "Transpose"})
 #: Parts of the names of quantised layers.
 _INTEGER = ("quantize", "qlinear", "qgemm", "integer", "nbits")
+#: What follows an integer product to make numbers of it, and how many such steps there may be.
+_SCALING, _FAR = frozenset({"Add", "Mul", "Cast"}), 8
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose", "FusedConv"})
 
 
@@ -260,9 +262,21 @@ class _Search:
         hint = "expected a Gemm, or a MatMul and an Add, with weights that are stored in the file"
         if node.op_type in _CONVOLUTIONS:
             return self._no(f"{what} is a convolution ({_named(node)}), expected a Gemm or MatMul")
-        if any(part in str(node.op_type).lower() for part in _INTEGER):
-            return self._no(f"{what} is quantised ({_named(node)})", _QUANTISED)
+        quantised = self._quantised(node)
+        if quantised is not None:
+            return self._no(f"{what} is quantised ({_named(quantised)})", _QUANTISED)
         return self._no(f"{what} is {_named(node)}", hint)
+
+    def _quantised(self, node: Any) -> Any:
+        """Return the part of a quantised layer that a node is, or scales or shifts; or None."""
+        for _ in range(_FAR):
+            if any(part in str(node.op_type).lower() for part in _INTEGER):
+                return node
+            before = [self.makers[name] for name in node.input if name in self.makers]
+            if node.op_type not in _SCALING or not before:
+                return None
+            node = next((one for one in before if one.op_type != "Mul"), before[0])
+        return None
 
     def _no(self, reason: str, hint: str = "") -> CheckpointError:
         return CheckpointError(self.path, reason, hint)

@@ -43,6 +43,9 @@ _MEMBERS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "unpack it first",
     ),
 )
+#: First bytes of the fields that follow the version of an ONNX model.
+_AFTER_VERSION = frozenset({0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72})
+
 _PICKLE, _SCRIPT = "data.pkl", "constants.pkl"
 
 
@@ -64,6 +67,38 @@ def refuse_others(path: Path, start: bytes) -> None:
         raise CheckpointError(path, "is a msgpack file (as Flax writes)", _PORT)
     if start[:4] == b"PK\x03\x04":
         _refuse_archive(path)
+
+
+def refuse_misnamed(path: Path, start: bytes) -> None:
+    """Refuse a file named as an ONNX model whose first bytes are those of another checkpoint.
+
+    Raises:
+        CheckpointError: it is one; naming the kind.
+
+    """
+    size = int.from_bytes(start[:8], "little")
+    if start[8:9] == b"{" and size < path.stat().st_size:
+        raise _misnamed(path, "a safetensors file", ".safetensors")
+    refuse_others(path, start)
+    if start[:4] == b"PK\x03\x04" or start[:2] == b"\x80\x02":
+        raise _misnamed(path, "a PyTorch file", ".pt")
+
+
+def refuse_onnx(path: Path, start: bytes) -> None:
+    """Refuse a file that begins as ONNX models do: the version, then who made it, or the graph.
+
+    Raises:
+        CheckpointError: it does.
+
+    """
+    if start[:1] == b"\x08" and 0 < start[1] < 0x80 and start[2] in _AFTER_VERSION:
+        raise _misnamed(path, "an ONNX model", ".onnx")
+
+
+def _misnamed(path: Path, what: str, suffix: str) -> CheckpointError:
+    return CheckpointError(
+        path, f"is {what}, whatever its name says", f"rename it to {path.stem}{suffix}"
+    )
 
 
 def _is_msgpack(start: bytes) -> bool:

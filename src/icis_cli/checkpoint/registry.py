@@ -9,7 +9,7 @@ from icis_cli.checkpoint.base import Checkpoint, stamp_of
 from icis_cli.checkpoint.folder import FolderCheckpoint
 from icis_cli.checkpoint.folder_config import told_beside
 from icis_cli.checkpoint.onnx import OnnxCheckpoint
-from icis_cli.checkpoint.refused import refuse_others
+from icis_cli.checkpoint.refused import refuse_misnamed, refuse_onnx, refuse_others
 from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
 from icis_cli.checkpoint.sharded import INDEX_SUFFIX, ShardedCheckpoint, open_folder
 from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
@@ -84,15 +84,17 @@ def _open(path: Path, state: str | None) -> Checkpoint:
             return open_folder(path)
         if path.name.endswith((INDEX_SUFFIX, ".bin.index.json")):
             return ShardedCheckpoint.open(path)
-        if path.suffix == OnnxCheckpoint.suffix:  # nothing in its content tells it
-            return OnnxCheckpoint.open(path)
         with path.open("rb") as stream:
             start = stream.read(64)
+        if path.suffix == OnnxCheckpoint.suffix:  # nothing in its content tells it for certain
+            refuse_misnamed(path, start)
+            return OnnxCheckpoint.open(path)
         if _looks_like_safetensors(start):  # its length may look like another's first bytes
             return SafetensorsCheckpoint.open(path)
         refuse_others(path, start)
         if _looks_like_torch(start):
             return TorchCheckpoint.open(path, state)
+        refuse_onnx(path, start)
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror or error}") from error
     raise CheckpointError(

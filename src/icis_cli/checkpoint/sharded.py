@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from icis_cli.checkpoint.base import Edit, Extras, TensorInfo
-from icis_cli.checkpoint.folder import FolderCheckpoint, described, named
+from icis_cli.checkpoint.folder import FolderCheckpoint, TorchFolderCheckpoint, described, named
 from icis_cli.checkpoint.json_text import read_json
 from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
 from icis_cli.errors import CheckpointError
@@ -25,6 +25,8 @@ INDEX_SUFFIX = ".safetensors.index.json"
 
 #: The file that Hugging Face's libraries look for.
 _USUAL = "model.safetensors"
+#: What they wrote before.
+_EARLIER = "pytorch_model.bin"
 
 _RESAVE = "save it again: model.save_pretrained(FOLDER, safe_serialization=True)"
 _DOWNLOAD = "download or export the checkpoint again"
@@ -119,6 +121,8 @@ class ShardedCheckpoint(FolderCheckpoint):
 def open_folder(folder: Path) -> FolderCheckpoint:
     """Open the checkpoint in a folder: an index and its shards, or a single file.
 
+    Safetensors are taken before a pickle.
+
     Raises:
         CheckpointError: there is none, or several; with the way out. Or it is damaged.
 
@@ -142,6 +146,8 @@ def open_folder(folder: Path) -> FolderCheckpoint:
             f"is a folder, expected one checkpoint file or an index, found {', '.join(files[:5])}",
             f"name one of them, e.g. {folder / files[0]}",
         )
+    if _EARLIER in names:
+        return TorchFolderCheckpoint.open(folder / _EARLIER)
     pickles = [name for name in names if name.endswith((".bin", ".bin.index.json"))]
     if len(pickles) == 1 and pickles[0].endswith(".bin"):
         hint = f"name the file, {folder / pickles[0]}, or {_RESAVE}"

@@ -10,19 +10,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from icis_cli.checkpoint.base import Labels
-from icis_cli.errors import CheckpointError
-from icis_cli.runtime import import_torch
+import numpy as np
 
-#: Where training scripts keep the state dict, in the order in which it is looked for: an averaged
-#: copy is what people serve, so it comes first.
-WRAPPERS = (
-    "model_ema", "ema_state_dict", "state_dict_ema", "ema",
-    "state_dict", "model_state_dict", "model", "net", "network", "weights", "params",
-)  # fmt: skip
+from icis_cli.checkpoint.base import Labels
+from icis_cli.checkpoint.torch_choice import Chosen, is_state, listed
+from icis_cli.checkpoint.torch_values import StoredArray
 
 #: What only makes sense together with the old head: resuming with it would be silently wrong.
 _TRAINING_STATE = (
@@ -36,60 +30,12 @@ _SETTINGS = ("args", "hyper_parameters", "hparams", "config", "cfg", "meta")
 _NAME_LISTS = ("classes", "class_names", "categories")
 _NAME_INDEX = "class_to_idx"
 #: Rows to names, as ultralytics and others have them; also lists.
-_NAME_TABLES = ("names", "idx_to_class", "id2label")
+_NAME_TABLES = ("names", "idx_to_class", "id2label", "labels")
 _COUNTS = ("num_classes", "n_classes", "nb_classes", "num_labels")
 _ARCHITECTURES = ("arch", "model", "model_name", "architecture")
 
 #: Entries may lie in entries this deep, and so many are looked through.
 _DEPTH, _MOST = 4, 10_000
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The entry of a file that is the network.
-
-    Attributes:
-        key: of the entry, or None where the file is a bare state dict.
-        state: its content.
-        others: keys of the entries that could have been chosen instead.
-        asked: whether a person named it.
-
-    """
-
-    key: str | None
-    state: Mapping[str, Any]
-    others: tuple[str, ...] = ()
-    asked: bool = False
-
-
-def choose(path: Path, root: Mapping[str, Any], wanted: str | None) -> Chosen:
-    """Return the entry named ``wanted``; None for an averaged copy, or the usual one.
-
-    Raises:
-        CheckpointError: there is no such entry, or it cannot be told which one is meant.
-
-    """
-    entries = [key for key, value in root.items() if isinstance(key, str) and _is_state(value)]
-    if wanted is not None:
-        if wanted not in entries:
-            hint = f"--state can be {_listed(entries)}" if entries else "leave out --state"
-            raise CheckpointError(
-                path, f"has no entry {wanted!r} with the tensors of a network", hint
-            )
-        return Chosen(wanted, root[wanted], _without(entries, wanted), asked=True)
-    usual = next((key for key in WRAPPERS if key in entries), None)
-    if usual is None and not _has_tensors(root):
-        if len(entries) > 1:
-            raise CheckpointError(
-                path,
-                f"holds several networks: {_listed(entries)}",
-                f"name one, e.g. --state {entries[0]}",
-            )
-        small = (key for key in WRAPPERS if _has_tensors(root.get(key)))
-        usual = entries[0] if entries else next(small, None)
-    if usual is None:
-        return Chosen(None, root)
-    return Chosen(usual, root[usual], _without(entries, usual))
 
 
 def notes_on(root: Mapping[str, Any], chosen: Chosen) -> tuple[str, ...]:
@@ -98,15 +44,17 @@ def notes_on(root: Mapping[str, Any], chosen: Chosen) -> tuple[str, ...]:
         return ()
     found = f"the state dict was found under {chosen.key!r}"
     if chosen.asked:
-        found = f"the state dict under {chosen.key!r} is taken, as --state says"
+        left = f", not {listed(chosen.others)}" if chosen.others else ""
+        found = f"the state dict under {chosen.key!r} is taken{left}"
     elif chosen.others:
-        found += f" (there is {_listed(chosen.others)}, too: --state {chosen.others[0]} takes that)"
+        found += f" (there is {listed(chosen.others)}, too: --state {chosen.others[0]} takes that)"
     notes = [found]
     stale = [repr(key) for key, value in root.items() if is_stale(key, value, chosen)]
     if stale:
-        listed = ", ".join(stale)
-        notes.append(f"{listed} belong to the old head and will be left out of a new checkpoint")
-    rows = {value.shape[0] for value in chosen.state.values() if getattr(value, "ndim", 0) == 2}
+        entries = ", ".join(stale)
+        verb = "belongs" if len(stale) == 1 else "belong"
+        notes.append(f"{entries} {verb} to the old head and will be left out of a new checkpoint")
+    rows = _rows_of(chosen.state)
     following = [
         f"{where}: {key} = {value}"
         for where, key, value in _told(root)
@@ -121,21 +69,28 @@ def is_stale(key: str, value: Any, chosen: Chosen) -> bool:
     """Tell whether an entry beside the state dict would still belong to the old head."""
     if key == chosen.key:
         return False
-    return key in _TRAINING_STATE or _is_state(value) or _holds_old(value, set(chosen.state), set())
+    return key in _TRAINING_STATE or is_state(value) or _holds_old(value, set(chosen.state), set())
 
 
-def labels_of(root: Mapping[str, Any]) -> Labels:
-    """Read class names and architecture from beside a wrapped state dict."""
-    names: tuple[str, ...] | None = None
+def labels_of(root: Mapping[str, Any], chosen: Chosen) -> Labels:
+    """Read class names and architecture from beside a wrapped state dict.
+
+    Of several lists of names the first one counts that is as long as a layer of the network has
+    rows; without such, the first one.
+    """
+    lists: list[tuple[str, ...]] = []
     arch: str | None = None
     is_timm = root.get("version") == 2 and "state_dict" in root  # its training script
     for where, key, value in _told(root):
-        if names is None:
-            names = _names_in(key, value)
+        names = _names_in(key, value)
+        if names is not None:
+            lists.append(names)
         # Without options, the script of timm keeps the name of the class there.
         if key in _ARCHITECTURES and isinstance(value, str) and not (is_timm and where == key):
             arch = arch or value
-    return Labels(names, f"timm/{arch}" if is_timm and arch else arch)
+    rows = _rows_of(chosen.state)
+    first = next((one for one in lists if len(one) in rows), lists[0] if lists else None)
+    return Labels(first, f"timm/{arch}" if is_timm and arch else arch)
 
 
 @dataclass(frozen=True)
@@ -176,6 +131,8 @@ def _follow(key: str, value: Any, head: NewHead) -> Any:
     """Return a number of classes, or their names, as they are now; anything else as it is."""
     names = _names_in(key, value)
     if names is not None and len(names) == head.before:
+        if isinstance(value, StoredArray):
+            return StoredArray.of(np.array(head.class_names))
         if isinstance(value, Mapping) and key.lower() == _NAME_INDEX:
             return {name: row for row, name in enumerate(head.class_names)}
         if isinstance(value, Mapping):
@@ -212,16 +169,19 @@ def _items(value: Any) -> Mapping[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def _rows_of(state: Mapping[str, Any]) -> set[int]:
+    """Return the numbers of rows that the matrices of a network have."""
+    return {value.shape[0] for value in state.values() if getattr(value, "ndim", 0) == 2}
+
+
 def _names_in(key: str, value: Any) -> tuple[str, ...] | None:
     """Return class names, if an entry is a list or an index of such."""
     key = key.lower() if isinstance(key, str) else ""
+    if isinstance(value, StoredArray) and value.values.ndim == 1:
+        value = value.values.tolist()
     if key in (*_NAME_LISTS, *_NAME_TABLES) and isinstance(value, (list, tuple)) and value:
         return tuple(value) if all(isinstance(name, str) for name in value) else None
-    if (
-        key == _NAME_INDEX
-        and isinstance(value, Mapping)
-        and set(map(type, value.values())) == {int}
-    ):
+    if key == _NAME_INDEX and isinstance(value, Mapping) and all(map(_is_count, value.values())):
         pairs = sorted((number, name) for name, number in value.items())
         if [number for number, _ in pairs] == list(range(len(pairs))):
             return tuple(str(name) for _, name in pairs)
@@ -234,21 +194,8 @@ def _names_in(key: str, value: Any) -> tuple[str, ...] | None:
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int
-
-
-def _has_tensors(value: Any) -> bool:
-    torch = import_torch()
-    return isinstance(value, Mapping) and any(isinstance(v, torch.Tensor) for v in value.values())
-
-
-def _is_state(value: Any) -> bool:
-    """Tell whether an entry holds the tensors of a network: one has two dimensions at least."""
-    torch = import_torch()
-    return isinstance(value, Mapping) and any(
-        isinstance(key, str) and isinstance(part, torch.Tensor) and part.ndim >= 2
-        for key, part in value.items()
-    )
+    """Tell whether a value is a whole number, of Python or numpy; truth values are none."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _holds_old(value: Any, keys: set[Any], seen: set[int]) -> bool:
@@ -258,16 +205,7 @@ def _holds_old(value: Any, keys: set[Any], seen: set[int]) -> bool:
         return False
     seen.add(id(value))  # a pickle may hold a dictionary that lies in itself
     if isinstance(value, Mapping) and (
-        "param_groups" in value or (_is_state(value) and not keys.isdisjoint(value))
+        "param_groups" in value or (is_state(value) and not keys.isdisjoint(value))
     ):
         return True
     return any(_holds_old(part, keys, seen) for part in parts)
-
-
-def _without(entries: list[str], key: str) -> tuple[str, ...]:
-    return tuple(other for other in entries if other != key)
-
-
-def _listed(keys: list[str] | tuple[str, ...], most: int = 5) -> str:
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(map(repr, keys[:most])) + more

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from icis_cli.checkpoint.base import Buffer, Checkpoint, Edit, Extras, Labels
+from icis_cli.checkpoint.torch_choice import Chosen, choose
 from icis_cli.checkpoint.torch_entries import (
-    Chosen,
     NewHead,
-    choose,
     is_stale,
     labels_of,
     notes_on,
@@ -73,7 +72,7 @@ class TorchCheckpoint(Checkpoint):
         return cls(
             path,
             infos_of(path, chosen.state),
-            labels=labels_of(root) if chosen.key is not None else Labels(),
+            labels=labels_of(root, chosen) if chosen.key is not None else Labels(),
             notes=(*((old,) if legacy else ()), *notes_on(root, chosen)),
             root=root,
             chosen=chosen,

@@ -218,12 +218,20 @@ def _named(
     return describe_further(injector, names, others, encoder=encoder, download=download)
 
 
+#: Suffixes of two parts, of training checkpoints.
+_ARCHIVED = (".pth.tar", ".pt.tar", ".ckpt.tar")
+
+
 def _beside(checkpoint: Checkpoint, what: str) -> Path:
     """Return the default output, in the working folder: ``NAME.injected.SUFFIX``."""
     path = checkpoint.path
     if not checkpoint.suffix:  # a folder, whose name may have a dot in it
-        return Path(f"{path.name}.{what}")
-    return Path(f"{path.stem}.{what}{path.suffix or checkpoint.suffix}")
+        true, here = path.resolve(), Path.cwd().resolve()
+        name = f"{true.name if path.name in ('', '..') else path.name}.{what}"
+        inside = true in (here, *here.parents)  # a new folder cannot lie in it
+        return true.with_name(name) if inside else Path(name)
+    end = next((one for one in _ARCHIVED if path.name.endswith(one)), path.suffix)
+    return Path(f"{path.name.removesuffix(end)}.{what}{end or checkpoint.suffix}")
 
 
 def _untouched(shards: str) -> Untouched:

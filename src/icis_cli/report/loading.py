@@ -1,6 +1,7 @@
 """Lines of Python that load a new checkpoint, as far as it is known which network it is of.
 
-Whoever runs them needs the network's own library, not icis. Names of files and networks come from
+Whoever runs them needs the network's own library; icis only where a file holds values beside its
+tensors that torch alone would refuse. Names of files and networks come from
 strangers: they are written as Python literals, never as code.
 """
 
@@ -10,12 +11,13 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from icis_cli.checkpoint.folder import FolderCheckpoint
+from icis_cli.checkpoint.folder import FolderCheckpoint, TorchFolderCheckpoint
 from icis_cli.checkpoint.linear_layers import strip_prefixes
 from icis_cli.checkpoint.onnx import OnnxCheckpoint
 from icis_cli.checkpoint.registry import container_for
 from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
 from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
+from icis_cli.checkpoint.torch_values import extra_classes
 from icis_cli.injection.expansion import Expansion
 
 #: Networks of torchvision with heads that take part in training alone.
@@ -122,7 +124,10 @@ def _transformers(expansion: Expansion, out: Path, name: str) -> list[str]:
 
 def _unknown(expansion: Expansion, out: Path, name: str) -> list[str]:  # noqa: ARG001 - as others
     count = len(expansion.class_names)
-    if _is_folder(expansion, out):
+    if isinstance(expansion.checkpoint, TorchFolderCheckpoint) and _is_folder(expansion, out):
+        file = f"{out.name}/pytorch_model.bin"
+        reading = ["import torch", f"state = torch.load({file!r}, weights_only=True)"]
+    elif _is_folder(expansion, out):
         reading = [
             "from pathlib import Path",
             "from safetensors.torch import load_file",
@@ -161,13 +166,17 @@ def _state(expansion: Expansion, out: Path) -> list[str]:
         lines = ["from safetensors.torch import load_file", f"state = load_file({out.name!r})"]
     else:
         entry = ""
-        lines = ["import torch"]
         if isinstance(checkpoint, TorchCheckpoint) and checkpoint.chosen.key is not None:
             entry = f"[{checkpoint.chosen.key!r}]"
-            if any(isinstance(value, argparse.Namespace) for value in checkpoint.root.values()):
-                lines = ["import argparse, torch",
-                         "torch.serialization.add_safe_globals([argparse.Namespace])"]  # fmt: skip
-        lines.append(f"state = torch.load({out.name!r}, weights_only=True){entry}")
+        extra = extra_classes(checkpoint.root) if isinstance(checkpoint, TorchCheckpoint) else set()
+        lines = ["import torch"]
+        if extra == {argparse.Namespace}:
+            lines = ["import argparse, torch",
+                     "torch.serialization.add_safe_globals([argparse.Namespace])"]  # fmt: skip
+        reading = f"torch.load({out.name!r}, weights_only=True){entry}"
+        if extra - {argparse.Namespace}:  # numbers of numpy, say: torch alone would refuse them
+            lines, reading = ["import icis_cli"], f"icis_cli.open_checkpoint({out.name!r}).state"
+        lines.append(f"state = {reading}")
     if prefix:
         lines.append(
             f"state = {{k.removeprefix({prefix!r}): v for k, v in state.items() "
