@@ -20,10 +20,10 @@ PUBLIC = [
     "RowComparison", "Selection", "Smo", "SubReg", "Terms", "Verification", "ViewSpace", "Wavg",
     "Wdae", "Xlsa17", "align", "benchmark", "calibrate", "compare", "compare_rows",
     "describe_further", "describe_names", "evaluate_features", "evaluate_images", "expand",
-    "find_head", "find_images", "fit", "hold_out", "inspect_checkpoint", "join_views", "judge",
-    "known_head", "open_checkpoint", "problem_of", "read_descriptors", "read_features",
-    "read_lines", "read_views", "read_xlsa17", "remove", "report_of", "select_method",
-    "select_views", "tune", "verify", "write_html",
+    "find_examples", "find_head", "find_images", "fit", "hold_out", "inspect_checkpoint",
+    "join_views", "judge", "known_head", "open_checkpoint", "planned_report", "problem_of",
+    "read_descriptors", "read_features", "read_lines", "read_views", "read_xlsa17", "remove",
+    "report_of", "select_method", "select_views", "tune", "verify", "write_html",
 ]  # fmt: skip
 
 

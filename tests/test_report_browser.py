@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from icis_cli import write_html
+from icis_cli import Injector, expand, open_checkpoint, write_html
+from icis_cli.html.data import Example, Picture
+from icis_cli.html.gathering import planned_report
 
 from .test_report import NASTY, Case, case, nasty  # noqa: F401 - fixtures
 
@@ -38,7 +43,21 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def page(nasty: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_html(nasty.report(), path)
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 30), "teal").save(stream, "JPEG")
+    pictures = tuple(Picture(name, stream.getvalue()) for name in NASTY[:3])
+    examples = tuple(Example(name, NASTY[0], pictures) for name in NASTY)
+    write_html(replace(nasty.report(), examples=examples), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def planned(nasty: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    """The page that ``icis fit --report`` writes."""
+    path = tmp_path_factory.mktemp("planned") / "report.html"
+    injector = Injector.load(nasty.new.parent / "injector.safetensors")
+    plan = expand(open_checkpoint(nasty.new.parent / "old.safetensors"), injector)
+    write_html(planned_report(plan, injector), path)
     return path
 
 
@@ -67,11 +86,18 @@ def press(browser: Any, number: int) -> str:
     return str(head.get_attribute("aria-sort"))
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (1100, "dark"), (360, "light")])
-def test_it_shows_without_a_complaint_and_loads_nothing(browser, page, width, scheme):
-    show(browser, page, width=width, scheme=scheme)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("which", ["page", "planned"])
+def test_it_shows_without_a_complaint_and_loads_nothing(browser, which, width, scheme, request):
+    show(browser, request.getfixturevalue(which), width=width, scheme=scheme)
     assert browser.get_log("browser") == []
-    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+    # What is in the page itself is no matter of the network.
+    loaded = (
+        "return performance.getEntriesByType('resource').map(one => one.name)"
+        ".filter(name => !name.startsWith('data:'))"
+    )
+    assert browser.execute_script(loaded) == []
     assert browser.execute_script("return document.scripts.length") == 1
     # Nothing is wider than the screen but tables, which scroll for themselves.
     inside = "return document.documentElement.scrollWidth <= window.innerWidth"
@@ -137,6 +163,18 @@ def test_the_map_tells_names(browser, page):
     told = browser.find_element("css selector", ".told").text
     assert told == browser.execute_script(f"return {mark}.querySelector('title').textContent")
     assert told.endswith("(new)")
+
+
+def test_images_of_confusions_are_shown(browser, page):
+    show(browser, page, width=390)
+    sizes = browser.execute_script(
+        "return [...document.images].map(one => [one.naturalWidth, one.naturalHeight, one.width])"
+    )
+    assert len(sizes) == 3 * len(NASTY)
+    assert all(size[:2] == [40, 30] and size[2] > 60 for size in sizes)
+    captions = browser.find_elements("css selector", "figcaption")
+    assert captions[1].text.startswith(NASTY[1])
+    assert browser.execute_script("return document.images[1].alt") == NASTY[1]
 
 
 def test_it_can_be_read_without_its_script(browser, page):

@@ -221,7 +221,7 @@ def test_benchmark(printed, folder):
 
 def test_inspect_and_verify(printed, world: World):
     assert printed("inspect", "model.pt")["head"]["key"] == "fc"
-    torch.save({"a.weight": torch.ones(3, 3), "b.weight": torch.ones(4, 3)}, "twins.pt")
+    torch.save({"a.weight": torch.ones(5, 3), "b.weight": torch.ones(4, 3)}, "twins.pt")
     assert printed("inspect", "twins.pt")["head"] is None
     printed(*FIT)
     printed("inject")

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from icis_cli.evaluation.result import Evaluation
     from icis_cli.evaluation.rows import RowComparison, compare_rows
     from icis_cli.html.data import Report
-    from icis_cli.html.gathering import report_of
+    from icis_cli.html.examples import find_examples
+    from icis_cli.html.gathering import planned_report, report_of
     from icis_cli.html.page import write_html
     from icis_cli.injection.calibration import Calibration, calibrate
     from icis_cli.injection.expansion import Expansion
@@ -88,7 +89,8 @@ _HOMES = {
     "evaluation.result": ("Evaluation",),
     "evaluation.rows": ("RowComparison", "compare_rows"),
     "html.data": ("Report",),
-    "html.gathering": ("report_of",),
+    "html.examples": ("find_examples",),
+    "html.gathering": ("planned_report", "report_of"),
     "html.page": ("write_html",),
     "injection.calibration": ("Calibration", "calibrate"),
     "injection.expansion": ("Expansion",),
@@ -165,6 +167,7 @@ __all__ = [
     "evaluate_features",
     "evaluate_images",
     "expand",
+    "find_examples",
     "find_head",
     "find_images",
     "fit",
@@ -174,6 +177,7 @@ __all__ = [
     "judge",
     "known_head",
     "open_checkpoint",
+    "planned_report",
     "problem_of",
     "read_descriptors",
     "read_features",

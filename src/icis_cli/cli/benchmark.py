@@ -10,6 +10,7 @@ import typer
 from icis_cli.cli import comparison_options as run
 from icis_cli.cli import options
 from icis_cli.cli.output import Output
+from icis_cli.cli.recipe_options import RECIPE_NAMES
 from icis_cli.errors import UsageError
 from icis_cli.files import require_writable
 
@@ -54,6 +55,7 @@ def benchmark(
             metavar="default|paper",
             help="Of --method icis; paper: exactly as published (slow).",
             rich_help_panel="What is run",
+            autocompletion=lambda: list(RECIPE_NAMES),
         ),
     ] = "default",
     seeds: run.Seeds = "0",

@@ -29,6 +29,7 @@ def compare(
             metavar="F.npz",
             help="Test samples: features (N, D), inputs of the final layer; labels (N,), class "
             "names or descriptor row numbers. Without: held-out classes alone.",
+            rich_help_panel=sample.SAMPLES,
         ),
     ] = None,
     labels: sample.Labels = None,

@@ -10,6 +10,7 @@ import typer
 
 from icis_cli.cli.options import LARGEST_SEED, calibration_of
 from icis_cli.cli.recipe_options import METHOD_NAMES
+from icis_cli.cli.report_options import WRITTEN
 from icis_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def _methods(default: str) -> Any:
         help=f"A method, auto, or conse; several times for several. Default: {default}.",
         rich_help_panel=_RUNS,
         show_default=False,
+        autocompletion=lambda: [*METHOD_NAMES, "auto", "conse"],
     )
 
 
@@ -84,9 +86,15 @@ Cv = Annotated[
     ),
 ]
 Csv = Annotated[
-    Path | None, typer.Option("--csv", metavar="FILE", help="Write one line per run, too.")
+    Path | None,
+    typer.Option(
+        "--csv", metavar="FILE", help="Write one line per run, too.", rich_help_panel=WRITTEN
+    ),
 ]
-Markdown = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
+Markdown = Annotated[
+    bool,
+    typer.Option("--markdown", help="Print a Markdown table.", rich_help_panel="What is printed"),
+]
 Quiet = Annotated[
     bool,
     typer.Option(

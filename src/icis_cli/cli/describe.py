@@ -48,7 +48,8 @@ def describe(
     require_writable(out, force=force, inputs=given.paths)
     from icis_cli.descriptors.writing import write_descriptors
 
-    found = given.read()
+    with output.busy("describe"):
+        found = given.read()
     output.note(found.notes)
     output.warn(found.warnings)
     if not dry_run:

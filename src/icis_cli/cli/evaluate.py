@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from icis_cli.cli import gates as gate
 from icis_cli.cli import image_options as image
 from icis_cli.cli import options
+from icis_cli.cli import report_options as with_report
 from icis_cli.cli import sample_options as sample
 from icis_cli.cli.output import Output
-from icis_cli.errors import QualityGateError, UsageError
+from icis_cli.errors import UsageError
 from icis_cli.workers import Workers, joined_workers
 
 if TYPE_CHECKING:
+    from icis_cli.checkpoint.base import Checkpoint
     from icis_cli.evaluation.known import KnownHead
     from icis_cli.evaluation.result import Evaluation
     from icis_cli.injection.injector import Injector
 
-_SAMPLES = "What to evaluate on (one of these)"
+_REFERENCE = "True rows, instead of samples"
 _CLASSES = "Which row is which class, where the checkpoint does not say"
-_GATES = "Quality gates (exit code 3 when missed)"
 
 
 def evaluate(
@@ -36,7 +38,7 @@ def evaluate(
             metavar="F.npz",
             help="features (N, D): inputs of the final layer; labels (N,): class names or "
             "descriptor row numbers.",
-            rich_help_panel=_SAMPLES,
+            rich_help_panel=sample.SAMPLES,
         ),
     ] = None,
     labels: sample.Labels = None,
@@ -46,7 +48,7 @@ def evaluate(
             "--images",
             metavar="DIR",
             help="One folder of images per class name.",
-            rich_help_panel=_SAMPLES,
+            rich_help_panel=sample.SAMPLES,
         ),
     ] = None,
     reference: Annotated[
@@ -56,7 +58,7 @@ def evaluate(
             metavar="CKPT",
             help="A checkpoint that was trained on the new classes, too: compares rows, needs no "
             "sample.",
-            rich_help_panel=_SAMPLES,
+            rich_help_panel=_REFERENCE,
         ),
     ] = None,
     reference_classes: Annotated[
@@ -65,7 +67,7 @@ def evaluate(
             "--reference-classes",
             metavar="FILE",
             help="Names of the rows of --reference, one a line.",
-            rich_help_panel=_SAMPLES,
+            rich_help_panel=_REFERENCE,
         ),
     ] = None,
     injector: Annotated[
@@ -102,16 +104,15 @@ def evaluate(
     std: image.Std = None,
     interpolation: image.Interpolation = None,
     device: options.Device = "auto",
-    batch: Annotated[int, typer.Option("--batch-size", min=1, help="Images at once.")] = 32,
+    batch: Annotated[
+        int,
+        typer.Option("--batch-size", min=1, help="Images at once.", rich_help_panel=sample.IMAGES),
+    ] = 32,
     readers: sample.Readers = None,
-    min_harmonic: Annotated[
-        float | None,
-        typer.Option("--min-harmonic", metavar="X", help="0 to 1.", rich_help_panel=_GATES),
-    ] = None,
-    min_zsl: Annotated[
-        float | None,
-        typer.Option("--min-zsl", metavar="X", help="0 to 1.", rich_help_panel=_GATES),
-    ] = None,
+    min_harmonic: gate.MinHarmonic = None,
+    min_zsl: gate.MinZsl = None,
+    report: with_report.ReportFile = None,
+    force: options.Force = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     no_progress: options.NoProgress = False,
@@ -132,14 +133,21 @@ def evaluate(
         _require_partner(option, given, "--images", images)
     _require_partner("--labels", labels, "--features", features)
     _require_partner("--reference-classes", reference_classes, "--reference", reference)
-    _check_gate("--min-harmonic", min_harmonic, reference)
-    _check_gate("--min-zsl", min_zsl, reference)
+    if report is not None and reference is not None:
+        raise UsageError(
+            "--report shows samples: --features or --images", "icis report NEW needs none"
+        )
+    gate.check("--min-harmonic", min_harmonic, reference)
+    gate.check("--min-zsl", min_zsl, reference)
     prepared = image.preprocessing_of(resize, crop, mean, std, interpolation)
     from icis_cli import Injector, known_head, open_checkpoint
 
-    network = None
+    network, examples = None, None
     with joined_workers(device) as workers:
         checkpoint = open_checkpoint(weights, state)
+        given_files = (features, labels, folders, injector, classes, unseen)
+        inputs = (weights, *checkpoint.files, *(path for path in given_files if path is not None))
+        with_report.require_report(report, force=force, inputs=inputs)
         output.note(checkpoint.notes)
         loaded = None if injector is None else Injector.load(injector)
         known = known_head(
@@ -158,26 +166,21 @@ def evaluate(
         elif images is not None:
             run = image.ImageRun(folders, arch, prepared, device, batch, readers, workers)
             evaluation, network = run.evaluate(output, checkpoint, known, images)
-        new = sum(one.samples for one in evaluation.classes if one.kind == "unseen")
-        output.warn(sample.one_sided(evaluation.samples - new, new))
-        gates = _gates(evaluation, min_harmonic, min_zsl)
+            examples = with_report.ImageExamples(run, images, network)
+        output.warn(sample.one_sided_result(evaluation))
+        gates = gate.gates_of(evaluation, min_harmonic, min_zsl)
+        if report is not None and workers.rank == 0:
+            used = loaded or with_report.injector_of(output, checkpoint, None)
+            _write(output, checkpoint, known, used, evaluation, examples, report, force=force)
         about = {} if network is None else {"network": network.to_json()}
-        _print(output, weights, evaluation, {**about, "gates": gates})
-        _require_passed(gates)
+        told = {"gates": gates, "report": None if report is None else str(report)}
+        _print(output, weights, evaluation, {**about, **told})
+        gate.require_passed(gates)
 
 
 def _require_partner(option: str, given: object, needed: str, there: object) -> None:
     if given is not None and there is None:
         raise UsageError(f"{option} needs {needed}")
-
-
-def _check_gate(option: str, value: float | None, reference: Path | None) -> None:
-    if value is None:
-        return
-    if not 0 <= value <= 1:
-        raise UsageError(f"{option} {value}: expected a fraction from 0 to 1")
-    if reference is not None:
-        raise UsageError("the quality gates need samples: --features or --images")
 
 
 def _features(
@@ -187,7 +190,7 @@ def _features(
 
     features = read_features(path, labels)
     with output.bar("eval", "samples") as bar:
-        watch = sample.with_rate(bar)
+        watch = None if bar is None else bar.show
         return evaluate_features(known, features, workers=workers, watch=watch)
 
 
@@ -216,48 +219,35 @@ def _compare(
     )
 
 
-def _gates(
-    evaluation: Evaluation, min_harmonic: float | None, min_zsl: float | None
-) -> list[dict[str, Any]]:
-    wanted = (
-        ("harmonic", evaluation.harmonic, min_harmonic),
-        ("zsl_top1", evaluation.zsl_top1, min_zsl),
-    )
-    return [
-        {
-            "metric": metric,
-            "minimum": minimum,
-            "value": value if math.isfinite(value) else None,
-            "passed": math.isfinite(value) and value >= minimum,
-        }
-        for metric, value, minimum in wanted
-        if minimum is not None
-    ]
+def _write(
+    output: Output,
+    checkpoint: Checkpoint,
+    known: KnownHead,
+    injector: Injector | None,
+    evaluation: Evaluation,
+    examples: with_report.ImageExamples | None,
+    report: Path,
+    *,
+    force: bool,
+) -> None:
+    """Write the HTML report, also where a quality gate will be missed: it shows why."""
+    from icis_cli import report_of, write_html
 
-
-def _require_passed(gates: list[dict[str, Any]]) -> None:
-    """Refuse a result that misses a gate.
-
-    Raises:
-        QualityGateError: it does.
-
-    """
-    from icis_cli.report.tables import fraction
-
-    missed = ", ".join(
-        f"{gate['metric']} is {fraction(gate['value'])}, expected at least {gate['minimum']}"
-        for gate in gates
-        if not gate["passed"]
-    )
-    if missed:
-        raise QualityGateError(f"quality gate missed: {missed}")
+    with output.busy("report"):
+        shown = () if examples is None else examples.find(known, evaluation)
+        content = report_of(checkpoint, known, injector, evaluation, shown)
+        write_html(content, report, force=force)
+    output.note([f"wrote {report}; open it in a browser"])
 
 
 def _print(output: Output, weights: Path, evaluation: Evaluation, more: dict[str, Any]) -> None:
+    from icis_cli.report.plots import glyphs_for
     from icis_cli.report.tables import evaluation_report, fraction
 
+    # Whoever reads it from a pipe gets the tables alone.
+    glyphs = glyphs_for(sys.stdout.encoding) if sys.stdout.isatty() else None
     output.result(
-        evaluation_report(evaluation),
+        evaluation_report(evaluation, glyphs),
         f"harmonic {fraction(evaluation.harmonic)} seen {fraction(evaluation.seen)} "
         f"unseen {fraction(evaluation.unseen)} ausuc {fraction(evaluation.ausuc)} "
         f"zsl {fraction(evaluation.zsl_top1)}",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from icis_cli.cli import class_options as given
 from icis_cli.cli import name_options as naming
 from icis_cli.cli import options
+from icis_cli.cli import report_options as with_report
 from icis_cli.cli.output import Output
 from icis_cli.cli.progress import kept_progress, shown
 from icis_cli.cli.recipe_options import (
     METHOD_NAMES,
+    RECIPE_NAMES,
     Batch,
     Epochs,
     Hidden,
@@ -27,6 +30,12 @@ from icis_cli.cli.recipe_options import (
 from icis_cli.errors import UsageError
 from icis_cli.files import require_writable
 
+if TYPE_CHECKING:
+    from icis_cli.checkpoint.base import Checkpoint
+    from icis_cli.cli.output import ProgressBar
+    from icis_cli.injection.injector import Injector
+    from icis_cli.methods.base import Watch
+
 _TRAINING = "Training"
 _VALIDATION = "Validation by held-out seen classes"
 
@@ -36,7 +45,13 @@ def fit(
     attrs: given.Attrs = None,
     unseen_attrs: given.UnseenAttrs = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="The injector to write.")
+        Path,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="The injector to write.",
+            rich_help_panel=with_report.WRITTEN,
+        ),
     ] = Path("injector.safetensors"),
     classes: given.Classes = None,
     seen: given.Seen = None,
@@ -54,6 +69,7 @@ def fit(
             help=f"{', '.join(METHOD_NAMES)}; or auto: icis or ridge, whichever held-out classes "
             "favour.",
             rich_help_panel=_TRAINING,
+            autocompletion=lambda: [*METHOD_NAMES, "auto"],
         ),
     ] = "icis",
     recipe: Annotated[
@@ -62,6 +78,7 @@ def fit(
             "--recipe",
             help="default, or paper: exactly as published (slow).",
             rich_help_panel=_TRAINING,
+            autocompletion=lambda: list(RECIPE_NAMES),
         ),
     ] = "default",
     seed: Annotated[
@@ -120,8 +137,10 @@ def fit(
             "--resume",
             help="Go on where a long fit with the same options was stopped. What it had trained is "
             "in OUT.progress until it is complete.",
+            rich_help_panel=_TRAINING,
         ),
     ] = False,
+    report: with_report.ReportFile = None,
     force: options.Force = False,
     dry_run: options.DryRun = False,
     json: options.Json = False,
@@ -166,7 +185,9 @@ def fit(
     from icis_cli.validation.heldout import fold_numbers, judge
     from icis_cli.validation.selection import AUTO_MEMBERS
 
-    require_writable(out, force=force, inputs=(weights, side_file(weights), *files.paths))
+    read = (weights, side_file(weights), *files.paths)
+    require_writable(out, force=force, inputs=read)
+    with_report.require_report(report, force=force, inputs=read, out=out)
     known = given.understand(output, weights, files, head, state)
     checkpoint, found, aligned = known.checkpoint, known.head, known.classes
     if cv:
@@ -175,7 +196,10 @@ def fit(
     output.say(fit_summary(checkpoint, found, aligned, methods[0], label, seed))
     output.note(aligned.notes)
     output.warn(aligned.warnings)
-    understood = summary_json(checkpoint, found, aligned, methods[0], label, seed)
+    understood = {
+        "report": None if report is None else str(report),
+        **summary_json(checkpoint, found, aligned, methods[0], label, seed),
+    }
     if dry_run:
         output.result(
             f"would write {out}", str(out), {"out": str(out), "dry_run": True, **understood}
@@ -194,7 +218,7 @@ def fit(
                 seed=seed,
                 device=device,
                 watch=None if bar is None else bar.show,
-                trainings=progress,
+                trainings=replace(progress, watch=None if bar is None else _within(bar)),
             )
         figures = None if choice.held is None else judge(found.rows, choice.held)
         output.say(choice_report(choice, figures))
@@ -212,10 +236,14 @@ def fit(
                 held=choice.held,
                 watch=replace(progress, watch=None if bar is None else shown(bar)),
             )
-        injector.save(out, force=force)
-    losses = injector.losses
-    course = f"; loss {losses[0]:.4f} -> {losses[-1]:.4f}" if losses else ""
-    output.say(f"{injector.stopped}{course}")
+        if report is None:
+            injector.save(out, force=force)
+        else:
+            page = _page(output, checkpoint, injector)
+            with_report.save_with_report(injector, out, report, page, force=force)
+    output.say(f"{injector.stopped}{_course(injector)}")
+    if report is not None:
+        output.note([f"wrote {report}; open it in a browser"])
     output.result(
         f"wrote {out}: rows for {len(aligned.unseen_names)} new classes",
         str(out),
@@ -235,3 +263,30 @@ def fit(
     )
     here = out.name == "injector.safetensors" and out.parent == Path()
     output.say("next: icis inject" + ("" if here else f" --injector {out}"))
+
+
+def _within(bar: ProgressBar) -> Watch:
+    """Return what shows how far one of several trainings is."""
+    return lambda step: bar.tell(f"epoch {step.epoch}/{step.epochs}, loss {step.loss:.4f}")
+
+
+def _page(output: Output, checkpoint: Checkpoint, injector: Injector) -> str:
+    """Return the HTML report on what ``icis inject`` would write."""
+    from icis_cli import expand
+    from icis_cli.html.gathering import planned_report
+    from icis_cli.html.page import html_of
+
+    with output.busy("report"):
+        return html_of(planned_report(expand(checkpoint, injector), injector))
+
+
+def _course(injector: Injector) -> str:
+    """Return how the loss fell, in figures and as a row of bars; nothing for a closed form."""
+    losses = injector.losses
+    if not losses:
+        return ""
+    from icis_cli.report.courses import loss_course
+    from icis_cli.report.plots import glyphs_for, sparkline
+
+    bars = sparkline(loss_course(injector), glyphs_for(sys.stderr.encoding))
+    return f"; loss {losses[0]:.4f} -> {losses[-1]:.4f} {bars}".rstrip()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icis_cli.cli.sample_options import with_rate
+from icis_cli.cli.sample_options import IMAGES as _IMAGES
 from icis_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from icis_cli.evaluation.preprocessing import PreprocessingOptions, Size
     from icis_cli.evaluation.result import Evaluation
     from icis_cli.workers import Workers
-
-_IMAGES = "How images are answered (default: as the network's own library does)"
 
 Folders = Annotated[
     Path | None,
@@ -133,7 +131,7 @@ class ImageRun:
                 batch=self.batch,
                 readers=self.readers,
                 workers=self.workers,
-                watch=with_rate(bar),
+                watch=None if bar is None else bar.show,
             )
         return evaluation, network
 

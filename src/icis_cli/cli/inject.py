@@ -180,15 +180,16 @@ def inject(
     if names is not None:
         table = _named(loaded, names, attrs or [], classes, encoder, download=download)
     chosen = options.lines_of(unseen)
-    expansion = expand(
-        checkpoint,
-        loaded,
-        table,
-        unseen=None if chosen is None else tuple(chosen),
-        calibration=wanted,
-        accuracy=expected_accuracy,
-        auxiliary=sides,
-    )
+    with output.busy("predict rows"):
+        expansion = expand(
+            checkpoint,
+            loaded,
+            table,
+            unseen=None if chosen is None else tuple(chosen),
+            calibration=wanted,
+            accuracy=expected_accuracy,
+            auxiliary=sides,
+        )
     beside = {path: _card(expansion, new) for path in cards}
     _finish(output, expansion, new, untouched, beside, force=force, dry_run=dry_run)
 
@@ -271,7 +272,8 @@ def _finish(
     files = [str(path) for path in (*beside, *expansion.outputs(out))]
     before, after = len(expansion.head.weight), len(expansion.class_names)
     if not dry_run:
-        expansion.write(out, force=force, shards=shards, beside=beside)
+        with output.busy(f"write {out.name}"):
+            expansion.write(out, force=force, shards=shards, beside=beside)
     verb = "would write" if dry_run else "wrote"
     if expansion.record is not None:
         output.say(calibration_line(expansion))

@@ -24,14 +24,18 @@ def inspect(
     state: options.State = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
 ) -> None:
     """Say what a checkpoint holds: its final layer, class names, what was injected into it.
 
-    Of the tensors, only the final layer is read. Example: icis inspect resnet50.pt
+    Of the tensors, only the final layer is read.
+
+    Example: icis inspect resnet50.pt
     """
-    output = Output.of("inspect", json=json, quiet=quiet, no_progress=True)
+    output = Output.of("inspect", json=json, quiet=quiet, no_progress=no_progress)
     from icis_cli import inspect_checkpoint, open_checkpoint
     from icis_cli.report.inspections import inspection_line, inspection_report
 
-    inspection = inspect_checkpoint(open_checkpoint(weights, state), head)
+    with output.busy("inspect"):
+        inspection = inspect_checkpoint(open_checkpoint(weights, state), head)
     output.result(inspection_report(inspection), inspection_line(inspection), inspection.to_json())

@@ -191,12 +191,7 @@ def main() -> None:
     for number in _ending():
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, _terminated)
-    for name in ("stdout", "stderr"):
-        # It is None where the process was started without one.
-        if getattr(sys, name) is None or not _speaks(name):
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what its encoding lacks
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _open_streams()
     code = run(sys.argv[1:])
     try:
         with to_stdout():
@@ -212,6 +207,18 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(code)  # see joined_workers
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """See to it that there are stdout and stderr, and that all can be printed on them."""
+    for name in ("stdout", "stderr"):
+        # It is None where the process was started without one.
+        if getattr(sys, name) is None or not _speaks(name):
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what its encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if not sys.stdout.isatty():  # typer would colour help in the logs of GitHub, too
+        os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"
 
 
 def _speaks(stream: str) -> bool:

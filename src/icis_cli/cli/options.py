@@ -68,7 +68,11 @@ def _known_device(device: str) -> str:
 Device = Annotated[
     str,
     typer.Option(
-        "--device", metavar="auto|cpu|cuda", help="Where to compute.", callback=_known_device
+        "--device",
+        metavar="auto|cpu|cuda",
+        help="Where to compute.",
+        callback=_known_device,
+        autocompletion=lambda: ["auto", "cpu", "cuda"],
     ),
 ]
 

@@ -23,6 +23,9 @@ SCHEMA_VERSION = 1
 #: Characters of a note that a person is shown: some twenty pairs of names.
 _LONGEST_NOTE = 1000
 
+#: Seconds by which the speed is judged: a run of a comparison may take many minutes.
+_PERIOD = 3600.0
+
 
 class StdoutError(OutputError):
     """stdout takes nothing more, so that an error cannot be told there, either."""
@@ -124,11 +127,30 @@ class Output:
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]} {task.fields[detail]}"),
+            TextColumn("{task.fields[unit]}{task.fields[rate]} {task.fields[detail]}"),
             TimeRemainingColumn(compact=True),
         )
+        with Progress(
+            *columns,
+            console=_console(sys.stderr),
+            transient=True,
+            speed_estimate_period=_PERIOD,
+        ) as progress:
+            task = progress.add_task(what, unit=unit, rate="", detail="", total=None)
+            yield ProgressBar(progress, task)
+
+    @contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        """Show on stderr that something goes on while the block runs, and for how long."""
+        if not self.progress:
+            yield
+            return
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        columns = (SpinnerColumn("line"), TextColumn("{task.description}"), TimeElapsedColumn())
         with Progress(*columns, console=_console(sys.stderr), transient=True) as progress:
-            yield ProgressBar(progress, progress.add_task(what, unit=unit, detail="", total=None))
+            progress.add_task(what, total=None)
+            yield
 
 
 @dataclass(frozen=True)
@@ -139,8 +161,22 @@ class ProgressBar:
     task: Any
 
     def show(self, done: int, total: int, detail: str = "") -> None:
-        """Say how far things are."""
+        """Say how far things are; how fast they go is found here."""
         self.progress.update(self.task, completed=done, total=total, detail=detail)
+        # None until two steps are done: the first one waits for all that has to start.
+        speed = self.progress.tasks[0].speed
+        self.progress.update(self.task, rate=f", {_rate(speed)}" if speed else "")
+
+    def tell(self, detail: str) -> None:
+        """Say where the thing is that is being done now."""
+        self.progress.update(self.task, detail=detail)
+
+
+def _rate(speed: float) -> str:
+    """Return how many things are done in a second, or how long one takes."""
+    if speed < 1:
+        return f"{1 / speed:.0f} s each"
+    return f"{speed:.1f}/s" if speed < 10 else f"{speed:.0f}/s"
 
 
 def _show(what: RenderableType | tuple[str, ...], stream: TextIO) -> None:

@@ -20,6 +20,7 @@ RECIPE_NAMES = ("default", "paper")
 _PANEL = "Changes to the recipe (each defaults to the recipe's own value)"
 _LOSSES = ("cosine", "squared")
 _INPUTS = ("as-given", "unit")
+_PARTS = ("unseen", "a-a", "w-w", "w-a")
 
 Hidden = Annotated[
     int | None,
@@ -35,7 +36,13 @@ Batch = Annotated[
 ]
 Loss = Annotated[
     str | None,
-    typer.Option("--loss", metavar="|".join(_LOSSES), help="Distance.", rich_help_panel=_PANEL),
+    typer.Option(
+        "--loss",
+        metavar="|".join(_LOSSES),
+        help="Distance.",
+        rich_help_panel=_PANEL,
+        autocompletion=lambda: list(_LOSSES),
+    ),
 ]
 Inputs = Annotated[
     str | None,
@@ -44,15 +51,17 @@ Inputs = Annotated[
         metavar="|".join(_INPUTS),
         help="How descriptors go in; unit: divided by their norm (for word vectors).",
         rich_help_panel=_PANEL,
+        autocompletion=lambda: list(_INPUTS),
     ),
 ]
 Without = Annotated[
     list[str] | None,
     typer.Option(
         "--without",
-        metavar="unseen|a-a|w-w|w-a",
+        metavar="|".join(_PARTS),
         help="Leave out the unseen descriptors, or one reconstruction (a: descriptor, w: row).",
         rich_help_panel=_PANEL,
+        autocompletion=lambda: list(_PARTS),
     ),
 ]
 
@@ -102,7 +111,7 @@ def method_of(
         changes["min_steps"] = 0
     terms = list(kind().recipe.terms)
     for part in without or ():
-        _one_of("--without", part, ("unseen", "a-a", "w-w", "w-a"))
+        _one_of("--without", part, _PARTS)
         if part == "unseen":
             changes["unseen"] = "ignored"
         elif part in terms:

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from icis_cli.cli import image_options as image
 from icis_cli.cli import options
 from icis_cli.cli import sample_options as sample
 from icis_cli.cli.output import Output
+from icis_cli.cli.report_options import USUAL_INJECTOR, WRITTEN, ImageExamples, injector_of
 from icis_cli.errors import UsageError
+from icis_cli.workers import ALONE
 
 if TYPE_CHECKING:
-    from icis_cli.checkpoint.base import Checkpoint
     from icis_cli.evaluation.known import KnownHead
     from icis_cli.evaluation.result import Evaluation
-    from icis_cli.injection.injector import Injector
 
-#: Where ``icis fit`` leaves the injector.
-_USUAL = Path("injector.safetensors")
+_CLASSES = "Which row is which class, where the checkpoint does not say"
 
 
 def report(
@@ -33,7 +33,7 @@ def report(
             "--injector",
             metavar="FILE",
             help="Made by icis fit: adds the training and how sure each class is. "
-            f"Default: {_USUAL} of this folder, if NEW was made with it.",
+            f"Default: {USUAL_INJECTOR} of this folder, if NEW was made with it.",
             show_default=False,
         ),
     ] = None,
@@ -42,21 +42,40 @@ def report(
         typer.Option(
             "--features",
             metavar="F.npz",
-            help="Labelled samples, as for icis eval: adds accuracy and confusions.",
+            help="As for icis eval: adds accuracy and confusions.",
+            rich_help_panel=sample.SAMPLES,
         ),
     ] = None,
     labels: sample.Labels = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            metavar="DIR",
+            help="One folder of images per class name: adds images of confusions, too.",
+            rich_help_panel=sample.SAMPLES,
+        ),
+    ] = None,
+    folders: image.Folders = None,
+    arch: image.Arch = None,
+    device: options.Device = "auto",
     classes: Annotated[
         Path | None,
         typer.Option(
             "--classes",
             metavar="FILE",
-            help="Names of all rows, in order, where the checkpoint does not say.",
+            help="Names of all rows, in order.",
+            rich_help_panel=_CLASSES,
         ),
     ] = None,
     unseen: Annotated[
         Path | None,
-        typer.Option("--unseen", metavar="FILE", help="With --classes: the new ones."),
+        typer.Option(
+            "--unseen",
+            metavar="FILE",
+            help="With --classes: the new ones.",
+            rich_help_panel=_CLASSES,
+        ),
     ] = None,
     head: options.HeadKey = None,
     state: options.State = None,
@@ -67,6 +86,7 @@ def report(
             metavar="FILE",
             help="The file to write. Default: NEW.report.html.",
             show_default=False,
+            rich_help_panel=WRITTEN,
         ),
     ] = None,
     force: options.Force = False,
@@ -79,8 +99,15 @@ def report(
     Example: icis report resnet50.injected.pt --features test.npz
     """
     output = Output.of("report", json=json, quiet=quiet, no_progress=no_progress)
-    if labels is not None and features is None:
-        raise UsageError("--labels needs --features")
+    if features is not None and images is not None:
+        raise UsageError("give one of --features and --images")
+    for option, value, needed, there in (
+        ("--labels", labels, "--features", features),
+        ("--folders", folders, "--images", images),
+        ("--arch", arch, "--images", images),
+    ):
+        if value is not None and there is None:
+            raise UsageError(f"{option} needs {needed}")
     if unseen is not None and classes is None:
         raise UsageError("--unseen needs --classes")
     from icis_cli import known_head, open_checkpoint, report_of, write_html
@@ -90,12 +117,12 @@ def report(
     checkpoint = open_checkpoint(new, state)
     target = out or new.with_name(f"{new.name}.report.html")
     given = tuple(
-        path for path in (injector, features, labels, classes, unseen) if path is not None
+        path for path in (injector, features, labels, folders, classes, unseen) if path is not None
     )
-    inputs = (*checkpoint.files, new, side_file(new), _USUAL, *given)
+    inputs = (*checkpoint.files, new, side_file(new), USUAL_INJECTOR, *given)
     require_writable(target, force=force, inputs=inputs)
     output.note(checkpoint.notes)
-    loaded = _injector(output, checkpoint, injector)
+    loaded = injector_of(output, checkpoint, injector)
     known = known_head(
         checkpoint,
         loaded,
@@ -103,9 +130,19 @@ def report(
         unseen=options.lines_of(unseen),
         head_key=head,
     )
-    evaluation = None if features is None else _evaluation(output, known, features, labels)
-    content = report_of(checkpoint, known, loaded, evaluation)
-    write_html(content, target, force=force)
+    evaluation, examples = None, None
+    if features is not None:
+        evaluation = _evaluation(output, known, features, labels)
+    elif images is not None:
+        prepared = image.preprocessing_of(None, None, None, None, None)
+        run = image.ImageRun(folders, arch, prepared, device, 32, None, ALONE)
+        evaluation, network = run.evaluate(output, checkpoint, known, images)
+        examples = ImageExamples(run, images, network)
+        output.warn(sample.one_sided_result(evaluation))
+    with output.busy("report"):
+        shown = () if examples is None or evaluation is None else examples.find(known, evaluation)
+        content = report_of(checkpoint, known, loaded, evaluation, shown)
+        write_html(content, target, force=force)
     output.note(f"not in it: {what} ({how})" for what, how in content.missing)
     output.result(
         f"wrote {target}: {content.subject.new} new classes; open it in a browser",
@@ -120,29 +157,12 @@ def report(
     )
 
 
-def _injector(output: Output, checkpoint: Checkpoint, path: Path | None) -> Injector | None:
-    """Return the injector that is named, or the one that lies here and made these rows."""
-    from icis_cli import Injector
-    from icis_cli.files import sha256_of
-    from icis_cli.injection.record import find_record
-
-    if path is not None:
-        return Injector.load(path)
-    record = find_record(checkpoint)
-    if record is None or not _USUAL.is_file():
-        return None
-    if sha256_of(_USUAL) not in {part.injector_sha256 for part in record.rounds}:
-        return None
-    output.note([f"{_USUAL} is what these rows were made with: it is used, too"])
-    return Injector.load(_USUAL)
-
-
 def _evaluation(output: Output, known: KnownHead, path: Path, labels: Path | None) -> Evaluation:
     from icis_cli import evaluate_features, read_features
 
     samples = read_features(path, labels)
     with output.bar("eval", "samples") as bar:
-        evaluation = evaluate_features(known, samples, watch=sample.with_rate(bar))
-    new = sum(one.samples for one in evaluation.classes if one.kind == "unseen")
-    output.warn(sample.one_sided(evaluation.samples - new, new))
+        watch = None if bar is None else bar.show
+        evaluation = evaluate_features(known, samples, watch=watch)
+    output.warn(sample.one_sided_result(evaluation))
     return evaluation

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from icis_cli.evaluation.result import Evaluation
 
-    from icis_cli.cli.output import ProgressBar
+SAMPLES = "Labelled samples"
+#: As ``image_options`` has it.
+IMAGES = "How images are answered (default: as the network's own library does)"
 
 Labels = Annotated[
     Path | None,
@@ -19,6 +20,7 @@ Labels = Annotated[
         "--labels",
         metavar="FILE",
         help="Labels of --features F.npy: .npy, or class names or row numbers, one a line.",
+        rich_help_panel=SAMPLES,
     ),
 ]
 Readers = Annotated[
@@ -29,6 +31,7 @@ Readers = Annotated[
         min=0,
         help="Processes that read images. Default: 0 for few images, else one a core, up to 8.",
         show_default=False,
+        rich_help_panel=IMAGES,
     ),
 ]
 
@@ -48,17 +51,7 @@ def one_sided(seen: int, new: int) -> tuple[str, ...]:
     return ()
 
 
-def with_rate(bar: ProgressBar | None) -> Callable[[int, int], None] | None:
-    """Return what shows samples done and in all on a bar, and how many a second it are."""
-    if bar is None:
-        return None
-    first: list[tuple[int, float]] = []
-
-    def show(done: int, total: int) -> None:
-        # Counted from the end of the first batch, which waits for all that has to start.
-        if not first:
-            first.append((done, time.monotonic()))
-        seconds = time.monotonic() - first[0][1]
-        bar.show(done, total, f"({(done - first[0][0]) / seconds:.0f}/s)" if seconds else "")
-
-    return show
+def one_sided_result(evaluation: Evaluation) -> tuple[str, ...]:
+    """Warn as :func:`one_sided` does, of the samples of an evaluation."""
+    new = sum(one.samples for one in evaluation.classes if one.kind == "unseen")
+    return one_sided(evaluation.samples - new, new)

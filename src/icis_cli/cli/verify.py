@@ -33,7 +33,9 @@ def verify(
 ) -> None:
     """Prove that a checkpoint is another one plus rows: all else is the same, bit for bit.
 
-    Exits with 1 where it is not. Example: icis verify resnet50.pt resnet50.injected.pt
+    Exits with 1 where it is not.
+
+    Example: icis verify resnet50.pt resnet50.injected.pt
     """
     output = Output.of("verify", json=json, quiet=quiet, no_progress=no_progress)
     from icis_cli import open_checkpoint

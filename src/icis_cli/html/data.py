@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from icis_cli.evaluation.result import Evaluation
 from icis_cli.injection.record import Record
 from icis_cli.validation.heldout import HeldOutFigures
+
+#: Whether the new rows are in the checkpoint, or only planned.
+Stage = Literal["planned", "written"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Subject:
         width: D, the inputs of the head.
         dtype: of the stored rows.
         bias: whether the head has biases.
+        stage: whether the new rows are in the file, or would be added to it.
 
     """
 
@@ -32,6 +37,7 @@ class Subject:
     width: int
     dtype: str
     bias: bool
+    stage: Stage
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Source:
         sha256: of its file.
         method: name of the method.
         width: d, the numbers that describe a class.
-        losses: mean loss of each epoch; empty for a closed form.
+        losses: mean loss of each epoch, over the members of an ensemble; empty for a closed form.
         stopped: why training ended.
         held_out: how near predicted rows of seen classes came to the true ones, or None.
 
@@ -109,6 +115,23 @@ class ClassLine:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A small image: the name of its file, and the bytes of a JPEG."""
+
+    name: str
+    jpeg: bytes
+
+
+@dataclass(frozen=True)
+class Example:
+    """Images of class ``true`` that were answered ``answer``; at least one."""
+
+    true: str
+    answer: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """All that an HTML report shows; :func:`~icis_cli.html.page.write_html` writes it.
 
@@ -122,6 +145,7 @@ class Report:
         likeness: the least sure new rows with the seen rows most like them.
         classes: new classes, the least sure first, then seen ones that have samples.
         left_out: classes that are too many for the table.
+        examples: images of confusions, where images were given.
 
     """
 
@@ -134,6 +158,7 @@ class Report:
     likeness: tuple[Likeness, ...]
     classes: tuple[ClassLine, ...]
     left_out: int
+    examples: tuple[Example, ...] = ()
 
     @property
     def new_classes(self) -> tuple[ClassLine, ...]:
@@ -159,5 +184,6 @@ class Report:
         if self.record is None:
             found.append(("what was injected how", f"{self.subject.name}.icis.json beside it"))
         if self.evaluation is None:
-            found.append(("accuracy, its curve and confusions", "--features F.npz"))
+            how = {"planned": "icis inject, then icis eval --report", "written": "--features F.npz"}
+            found.append(("accuracy, its curve and confusions", how[self.subject.stage]))
         return tuple(found)

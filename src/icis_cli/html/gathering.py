@@ -6,23 +6,23 @@ However many classes there are, a report shows so many of them that a browser ca
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from icis_cli.arrays import FloatArray, IntArray
 from icis_cli.checkpoint.base import Checkpoint
-from icis_cli.errors import InjectorError
 from icis_cli.evaluation.evaluate import require_both_sides
 from icis_cli.evaluation.known import KnownHead
 from icis_cli.evaluation.result import ClassResult, Evaluation
-from icis_cli.html.data import ClassLine, Likeness, Report, Source, Subject
+from icis_cli.html.data import ClassLine, Example, Likeness, Report, Source, Stage, Subject
 from icis_cli.html.records import recorded_standing, sound_record
 from icis_cli.html.rows import lengths_of, map_of, nearest_rows
-from icis_cli.injection.injector import Injector, head_digest
+from icis_cli.html.told import Told, told_by
+from icis_cli.injection.expansion import Expansion
+from icis_cli.injection.injector import Injector
 from icis_cli.injection.record import Record
-from icis_cli.lazy import rows_at
-from icis_cli.validation.certainty import Certainty, assess
+from icis_cli.report.courses import loss_course
 from icis_cli.validation.heldout import judge, sample
 
 #: Classes of each kind in the table, and new classes in the heat map.
@@ -34,6 +34,7 @@ def report_of(
     known: KnownHead,
     injector: Injector | None = None,
     evaluation: Evaluation | None = None,
+    examples: tuple[Example, ...] = (),
 ) -> Report:
     """Gather what an HTML report shows; ``write_html`` writes it.
 
@@ -44,6 +45,7 @@ def report_of(
             each new class is. None to do without.
         evaluation: on labelled samples, from ``evaluate_features`` or ``evaluate_images``; None to
             do without.
+        examples: images of confusions, from ``find_examples``.
 
     Raises:
         AlignmentError: the head has no new class, or no seen one.
@@ -53,10 +55,44 @@ def report_of(
     """
     require_both_sides(known)
     record = sound_record(checkpoint)
+    report = _gathered(checkpoint, known, record, injector, evaluation, stage="written")
+    return replace(report, examples=examples)
+
+
+def planned_report(expansion: Expansion, injector: Injector) -> Report:
+    """Gather what an HTML report shows of a checkpoint that has not been written yet.
+
+    Args:
+        expansion: from ``expand``: what would be written.
+        injector: that it was made with.
+
+    Raises:
+        ValueError: ``expansion`` takes rows off.
+
+    """
+    if expansion.record is None:
+        raise ValueError("a removal adds nothing that a report could show")
+    width = expansion.head.weight.shape[1]
+    rows, old = expansion.rows[:], expansion.head
+    bias = None if old.bias is None else np.concatenate([old.bias, rows[:, width]])
+    head = replace(old, weight=np.concatenate([old.weight, rows[:, :width]]), bias=bias)
+    known = KnownHead(head, expansion.class_names, expansion.record.seen, None)
+    record = expansion.record.with_digest(expansion.checkpoint.sha256())
+    return _gathered(expansion.checkpoint, known, record, injector, None, stage="planned")
+
+
+def _gathered(
+    checkpoint: Checkpoint,
+    known: KnownHead,
+    record: Record | None,
+    injector: Injector | None,
+    evaluation: Evaluation | None,
+    stage: Stage,
+) -> Report:
     weight, seen = known.head.weight, known.seen_classes
     standing = recorded_standing(record, len(weight) - seen)
     new = seen + _least_sure(standing)
-    told = None if injector is None else _told(checkpoint, known, record, injector, new)
+    told = None if injector is None else told_by(checkpoint.path, known, record, injector, new)
     nearest = nearest_rows(weight, seen, new)
     results = _by_row(known, evaluation)
     lines = [
@@ -76,6 +112,7 @@ def report_of(
             weight.shape[1],
             known.head.dtype,
             known.head.bias is not None,
+            stage,
         ),
         record,
         None if injector is None else _source(known, injector),
@@ -88,16 +125,6 @@ def report_of(
     )
 
 
-@dataclass(frozen=True)
-class _Told:
-    """What an injector tells of new rows, by head row: lengths, and how sure it is of them."""
-
-    before: Mapping[int, float]
-    place: Mapping[int, int]
-    certainty: Certainty | None
-    fitted: tuple[str, ...]
-
-
 def _or_last(value: float | None) -> float:
     return 2.0 if value is None else value
 
@@ -106,42 +133,6 @@ def _least_sure(standing: Sequence[float | None]) -> IntArray:
     """Return which new rows are shown, in row order: all, or the least sure of them."""
     order = np.argsort([_or_last(value) for value in standing], kind="stable")[:_MOST_LINES]
     return np.sort(order).astype(np.int64)
-
-
-def _described(
-    checkpoint: Checkpoint, known: KnownHead, record: Record | None, injector: Injector
-) -> dict[int, int]:
-    """Return which head rows the injector has a descriptor of, with the row of that.
-
-    Raises:
-        InjectorError: none of the rows was made with it.
-
-    """
-    place = {number: at for at, number in enumerate(injector.unseen_rows)}
-    fitted = len(injector.seen_names)
-    bias = None if known.head.bias is None else known.head.bias[:fitted]
-    belongs = head_digest(known.head.weight[:fitted], bias) == injector.source.head_sha256
-    if record is None:  # without names known_head has compared the new rows, too
-        belongs = belongs and known.names == injector.seen_names + injector.unseen_names
-    else:
-        belongs = belongs and injector.digest in {part.injector_sha256 for part in record.rounds}
-    if not belongs:
-        raise InjectorError(
-            checkpoint.path,
-            "none of its rows was made with this injector, as far as can be told",
-            "pass the file that icis inject used, or leave out --injector",
-        )
-    if record is None:
-        return {known.seen_classes + at: at for at in range(len(injector.unseen_names))}
-    found = {}
-    first = record.seen
-    for part in record.rounds:
-        own = part.injector_sha256 == injector.digest and part.descriptors == injector.descriptors
-        for at, number in enumerate(part.descriptor_rows if own else ()):
-            if number in place and at < part.classes:
-                found[first + at] = place[number]
-        first += part.classes
-    return found
 
 
 def _by_row(known: KnownHead, evaluation: Evaluation | None) -> dict[int, ClassResult]:
@@ -156,48 +147,6 @@ def _by_row(known: KnownHead, evaluation: Evaluation | None) -> dict[int, ClassR
     return found
 
 
-def _told(
-    checkpoint: Checkpoint,
-    known: KnownHead,
-    record: Record | None,
-    injector: Injector,
-    new: IntArray,
-) -> _Told:
-    described = _described(checkpoint, known, record, injector)
-    rows = [int(row) for row in new if int(row) in described]
-    if not rows:
-        return _Told({}, {}, None, injector.seen_names)
-    values = rows_at(injector.unseen_descriptors, [described[row] for row in rows])
-    predicted = injector.predict(values)
-    width = known.head.weight.shape[1]
-    joined = known.head.rows[: len(injector.seen_names)]
-    if predicted.shape[1] != joined.shape[1] or not np.isfinite(lengths_of(predicted)).all():
-        raise InjectorError(
-            checkpoint.path,
-            f"its rows have {joined.shape[1]} numbers; the injector predicts "
-            f"{predicted.shape[1]}, or numbers that are not finite",
-            "pass the file that icis inject used, or leave out --injector",
-        )
-    certainty = None
-    if injector.held is not None:
-        enter = injector.views.enter
-        certainty = assess(
-            joined,
-            enter(injector.seen_descriptors),
-            injector.held,
-            predicted,
-            enter(values),
-            width,
-        )
-    lengths = lengths_of(predicted[:, :width]).tolist()
-    return _Told(
-        dict(zip(rows, lengths, strict=True)),
-        {row: at for at, row in enumerate(rows)},
-        certainty,
-        known.names[: len(injector.seen_names)],
-    )
-
-
 def _source(known: KnownHead, injector: Injector) -> Source:
     held = injector.held
     rows = known.head.rows[: len(injector.seen_names)]
@@ -205,7 +154,7 @@ def _source(known: KnownHead, injector: Injector) -> Source:
         injector.digest,
         injector.method,
         injector.seen_descriptors.shape[1],
-        injector.losses if np.isfinite(injector.losses).all() else (),
+        loss_course(injector),
         injector.stopped,
         None if held is None else judge(rows, held),
     )
@@ -215,7 +164,7 @@ def _new_lines(
     known: KnownHead,
     new: IntArray,
     standing: Sequence[float | None],
-    told: _Told | None,
+    told: Told | None,
     nearest: tuple[IntArray, FloatArray],
     results: Mapping[int, ClassResult],
 ) -> list[ClassLine]:

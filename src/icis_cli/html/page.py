@@ -18,6 +18,11 @@ from icis_cli.html.data import Report
 from icis_cli.html.figures import shown
 from icis_cli.html.parts import section
 
+#: What lets a browser show the images that are in the page itself.
+_IMAGES = "img-src data:; "
+
+_STAGES = {"planned": "icis report, before anything is injected", "written": "icis report"}
+
 
 def write_html(report: Report, path: Path | str, *, force: bool = False) -> None:
     """Write a report as one HTML file that needs no network and no other file.
@@ -56,7 +61,7 @@ def html_of(report: Report) -> str:
     ]
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
+        f"{_IMAGES if report.examples else ''}base-uri 'none'; form-action 'none'"
     )
     body = "\n".join(part for part in parts if part is not None)
     return f"""<!DOCTYPE html>
@@ -71,7 +76,7 @@ def html_of(report: Report) -> str:
 </head>
 <body>
 <header>
-<p class="quiet">icis report</p>
+<p class="quiet">{_STAGES[report.subject.stage]}</p>
 <h1>{name}</h1>
 {sections.cards(report)}
 </header>

@@ -26,6 +26,12 @@ from icis_cli.injection.record import Round
 #: Names and injections that are shown, and parts of a text: files may hold any number of them.
 _MOST_NAMES, _MOST_ROUNDS, _MOST_PARTS = 500, 20, 50
 _KINDS = (("seen", "seen class"), ("new", "new class"))
+_WENT_IN = {
+    "written": "The classifier, and the classes that were added to it from descriptions, without "
+    "images.",
+    "planned": "The classifier, and the classes that icis inject adds to it from descriptions, "
+    "without images, unless it gets other options. Nothing has been added yet.",
+}
 
 
 def cards(report: Report) -> str:
@@ -69,7 +75,7 @@ def went_in(report: Report) -> str:
     is_open = " open" if len(names) <= 24 else ""
     return section(
         "What went in",
-        "The classifier, and the classes that were added to it from descriptions, without images.",
+        _WENT_IN[subject.stage],
         pairs_of(pairs),
         f"<details{is_open}><summary>Names of the new classes</summary>"
         f'<ul class="names">{items}</ul>{rest}</details>',
@@ -209,7 +215,8 @@ def lengths(report: Report) -> str:
     groups: list[tuple[str, str, Sequence[float]]] = [("seen", "seen", report.seen_lengths)]
     if before:
         groups.append(("new, as predicted", "raw", before))
-    groups.append(("new, as injected", "new", [line.after for line in new]))
+    after = {"planned": "new, as they would be injected", "written": "new, as injected"}
+    groups.append((after[report.subject.stage], "new", [line.after for line in new]))
     return section(
         "Lengths of rows",
         "A short row answers faintly and loses to longer ones, unless an offset helps it. Good: "
@@ -232,7 +239,7 @@ def provenance(report: Report) -> str:
             (f"injection {number}", f"{shown(part.method)}, seed {shown(part.seed)}"),
             *([("settings", _long(settings))] if settings else []),
             ("made from", _digest("", part.weights_sha256)),
-            ("injector", _digest("", part.injector_sha256)),
+            *([("injector", _digest("", part.injector_sha256))] if part.injector_sha256 else []),
             *(("descriptions", _digest(*one)) for one in part.descriptors[:_MOST_PARTS]),
             ("software", _long(f"icis {part.version}" + (f", {libraries}" if libraries else ""))),
         ]

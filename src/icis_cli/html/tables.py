@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from icis_cli.html.data import ClassLine, Report
+import base64
+from collections.abc import Sequence
+
+from icis_cli.html.data import ClassLine, Example, Picture, Report
 from icis_cli.html.figures import shown
 from icis_cli.html.parts import name_of, number, section
 
@@ -109,4 +112,20 @@ def confusions(report: Report) -> str | None:
         '<div class="wide" tabindex="0"><table class="sortable"><thead><tr><th>class</th>'
         "<th>answered</th><th>times</th><th>share of its samples</th></tr></thead>"
         f"<tbody>{lines}</tbody></table></div>",
+        *([] if not report.examples else [_gallery(report.examples)]),
     )
+
+
+def _gallery(examples: Sequence[Example]) -> str:
+    """Return images of confusions, in the page itself."""
+    figures = "".join(
+        f"<figure><div>{''.join(map(_image, one.pictures))}</div><figcaption>"
+        f"{name_of(one.true)}<br>answered {name_of(one.answer)}</figcaption></figure>"
+        for one in examples
+    )
+    return f'<h3>Some of these images</h3><div class="gallery">{figures}</div>'
+
+
+def _image(picture: Picture) -> str:
+    data, name = base64.b64encode(picture.jpeg).decode(), shown(picture.name)
+    return f'<img src="data:image/jpeg;base64,{data}" alt="{name}" title="{name}">'

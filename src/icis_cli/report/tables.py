@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from icis_cli.errors import printable
 from icis_cli.evaluation.reference import NamedComparison
 from icis_cli.evaluation.result import ClassResult, Evaluation
+from icis_cli.report.plots import Glyphs, curve_lines
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -39,11 +40,22 @@ def new_table(title: str, *columns: str) -> Table:
     return table
 
 
-def evaluation_report(evaluation: Evaluation) -> Group:
-    """Return all that a person wants to see of an evaluation."""
-    from rich.console import Group
+def evaluation_report(evaluation: Evaluation, glyphs: Glyphs | None = None) -> Group:
+    """Return all that a person wants to see of an evaluation.
 
-    parts = [_figures(evaluation), _weakest(evaluation.classes)]
+    Args:
+        evaluation: its result.
+        glyphs: characters to draw the seen-unseen curve with; None where nobody looks at it.
+
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[Table | Text] = [_figures(evaluation)]
+    curve = () if glyphs is None else curve_lines(evaluation, glyphs)
+    if curve:
+        parts.append(Text("\n".join((*curve, "")), no_wrap=True))
+    parts.append(_weakest(evaluation.classes))
     if evaluation.confusions:
         parts.append(_confusions(evaluation))
     return Group(*parts)

@@ -1,0 +1,1 @@
+"""Material to try ``icis`` with; no part of the package."""

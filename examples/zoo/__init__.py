@@ -1,0 +1,1 @@
+"""A small made-up classifier of animals."""
