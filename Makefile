@@ -1,12 +1,14 @@
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 PYTHON ?= python3
 VENV := .venv
+OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 FUZZ := 600
+TESTS :=
 COMPATIBILITY := tests/test_torchvision.py tests/test_head_layers.py tests/test_families.py tests/test_onnx.py tests/test_training_checkpoints.py
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow lint check compatibility fuzz bench lock audit clean
+.PHONY: demo test test-slow lint check docs reference compatibility fuzz bench lock lock-oldest test-oldest audit clean
 
 demo: $(VENV)/.demo
 	$(BIN)/icis demo --force
@@ -23,6 +25,16 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 check: lint test
+
+# Builds docs/ into site/; a warning is an error. Nothing is loaded from elsewhere, then or by readers.
+docs: $(VENV)/.docs
+	$(BIN)/python -m tools.cli_reference --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Writes docs/reference/cli.md from the commands, and what they print into the pages that show it.
+reference: $(VENV)/.test
+	$(BIN)/python -m tools.cli_reference
+	$(BIN)/python -m tests.docs_running README.md docs/tutorial.md docs/howto/pipelines.md
 
 # New damaged files in every reader for FUZZ seconds; what is found lies in fuzz/.
 fuzz: $(VENV)/.test
@@ -56,12 +68,39 @@ else
 endif
 	touch $@
 
+$(VENV)/.docs: pyproject.toml $(LOCK) | $(BIN)/python
+ifdef LOCK
+	$(INSTALL) --require-hashes -r $(LOCK)
+	$(INSTALL) --no-deps --no-build-isolation -e .
+else
+	$(INSTALL) -e '.[docs]'
+endif
+	touch $@
+
 # Newest versions that pyproject.toml allows, for the Python and the system of CI.
 lock: $(VENV)/.test
 	$(INSTALL) uv
-	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate \
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11.7 --generate-hashes --no-annotate \
 	    --custom-compile-command "make lock" pyproject.toml requirements/build.in \
 	    --extra test --extra lint -o requirements/ci.txt
+
+# The oldest versions that pyproject.toml allows, with the newest of what those need.
+lock-oldest: $(VENV)/.test
+	$(INSTALL) uv
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11.7 --no-annotate --resolution lowest-direct \
+	    --custom-compile-command "make lock-oldest" pyproject.toml requirements/build.in \
+	    --extra test -o requirements/oldest.txt
+
+# Tests with them, in an environment of its own; old libraries warn about newer ones.
+test-oldest: $(OLDEST)/.test
+	$(OLDEST)/bin/python -m pytest -m "not slow" \
+	    -W ignore::DeprecationWarning -W ignore::FutureWarning $(TESTS)
+
+$(OLDEST)/.test: pyproject.toml requirements/oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet -r requirements/oldest.txt
+	$(OLDEST)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
 
 # Known holes in what is locked; asks a service.
 audit: $(VENV)/.test
@@ -69,4 +108,4 @@ audit: $(VENV)/.test
 	$(BIN)/pip-audit --requirement requirements/ci.txt --no-deps --disable-pip
 
 clean:
-	rm -rf $(VENV) icis-demo build dist
+	rm -rf $(VENV) $(OLDEST) icis-demo build dist site

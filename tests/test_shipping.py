@@ -59,7 +59,7 @@ def test_the_sdist_makes_the_same_wheel_and_holds_what_tests_need(wheel, sdist, 
     (root,) = tmp_path.iterdir()
     for name in (
         "README.md", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md", "LICENSE", "Makefile",
-        "tests/conftest.py", "schemas/fit.schema.json", "docs/method.md",
+        "mkdocs.yml", "tests/conftest.py", "schemas/fit.schema.json", "docs/method.md",
         "examples/imagenet/NOTICE", "requirements/ci.txt", "benchmarks/run.py",
     ):  # fmt: skip
         assert (root / name).is_file(), name
