@@ -27,7 +27,7 @@ lint: $(VENV)/.test
 check: lint test
 
 # Builds docs/ into site/; a warning is an error. Nothing is loaded from elsewhere, then or by readers.
-docs: $(VENV)/.docs
+docs: $(VENV)/.test
 	$(BIN)/python -m tools.cli_reference --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
@@ -65,15 +65,6 @@ ifdef LOCK
 	$(INSTALL) --no-deps --no-build-isolation -e .
 else
 	$(INSTALL) -e '.[test,lint]'
-endif
-	touch $@
-
-$(VENV)/.docs: pyproject.toml $(LOCK) | $(BIN)/python
-ifdef LOCK
-	$(INSTALL) --require-hashes -r $(LOCK)
-	$(INSTALL) --no-deps --no-build-isolation -e .
-else
-	$(INSTALL) -e '.[docs]'
 endif
 	touch $@
 

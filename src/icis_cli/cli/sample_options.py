@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from icis_cli.evaluation.result import Evaluation
 
 SAMPLES = "Labelled samples"
-#: As ``image_options`` has it.
 IMAGES = "How images are answered (default: as the network's own library does)"
 
 Labels = Annotated[
