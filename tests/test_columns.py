@@ -125,7 +125,9 @@ def test_columns_without_names_stay_where_they_are(here, world, capsys):
     assert run([*INJECT, "late.npz", "--force"]) == 0
     np.testing.assert_array_equal(added(), rows)
     said = " ".join(capsys.readouterr().err.split())
-    assert "late.npz does not name its columns: they are taken in the order of named.csv" in said
+    assert (
+        "late.npz does not name its columns: they are taken to be in the order of named.csv" in said
+    )
 
 
 def test_views_are_put_in_order_one_by_one():
@@ -136,7 +138,12 @@ def test_views_are_put_in_order_one_by_one():
     found = in_columns(table, [("a", "b"), ("p", "q", "r")], ["one", "two"])
     assert found.values.tolist() == [[1, 0, 2, 4, 3], [6, 5, 7, 9, 8]]
     assert [view.columns for view in found.views] == [("a", "b"), ("p", "q", "r")]
-    assert in_columns(table, [None, ("p", "r", "q")], ["one", "two"]) is table
+    same = in_columns(table, [None, ("p", "r", "q")], ["one", "two"])
+    assert same.values is table.values
+    assert same.notes == (
+        "one does not name its columns: they are taken to be in the order of one.csv",
+    )
+    assert in_columns(table, [("b", "a"), ("p", "r", "q")], ["one", "two"]) is table
     assert in_columns(table, [None], ["one"]) is table
     twice = Descriptors(values, ("x", "y"), Path("t.csv"), ("a", "b", "c", "a", "d"))
     wanted = ("b", "a", "c", "d", "a")
@@ -194,8 +201,8 @@ def test_names_that_differ_only_in_case_are_doubted(here, world, capsys):
 
 
 def test_a_class_that_only_looks_like_a_known_one_is_none(here, world):
-    """Numbering is left out where names are matched: 2-door and 4-door are two classes."""
-    names = ["2-door", *world.names[1:40], "4-door", *world.names[41:]]
+    """Numbering is left out where names are matched: 02.door and 04.door are two classes."""
+    names = ["02.door", *world.names[1:40], "04.door", *world.names[41:]]
     np.savez("doors.npz", descriptors=world.descriptors, names=np.array(names))
     assert run([*FIT, "--attrs", "doors.npz"]) == 0
     injector = icis.Injector.load("injector.safetensors")
@@ -208,3 +215,70 @@ def test_a_class_that_only_looks_like_a_known_one_is_none(here, world):
     assert found.names == ("new",)
     (note,) = found.notes
     assert note == f"1 classes are taken for classes of the head: {late[0]!r} = {names[1]!r}"
+
+
+def test_columns_that_only_the_new_file_names_are_noted(here, world, capsys):
+    np.save("plain.npy", world.descriptors)
+    assert run([*FIT, "--attrs", "plain.npy"]) == 0
+    write_csv("late.csv", world, range(40, 46), COLUMNS)
+    capsys.readouterr()
+    assert run([*INJECT, "late.csv"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "plain.npy at icis fit does not name its columns" in said
+    assert "in the order of late.csv" in said
+
+
+def test_columns_of_a_json_file_are_in_the_order_of_the_file(here):
+    Path("order.json").write_text(
+        json.dumps({"x": {"b": 1, "a": 2, "10": 3}, "y": {"c": 4, "a": 5, "b": 6}})
+    )
+    found = icis.read_descriptors("order.json")
+    assert found.columns == ("b", "a", "10", "c")
+    assert found.values.tolist() == [[1, 2, 3, 0], [6, 5, 0, 4]]
+
+
+@pytest.mark.parametrize("named", ["fit", "inject", "neither"])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_what_the_classifier_knows_is_recognised_without_names(
+    here, world, capsys, named, shuffled
+):
+    """A table with all classes and some more, where not both files have names."""
+    more = np.random.default_rng(1).standard_normal((2, 8)).astype(np.float32)
+    names = [*world.names, "late one", "late two"]
+    np.save("fit.npy", world.descriptors)
+    np.savez("fit.npz", descriptors=world.descriptors, names=np.array(world.names))
+    order = np.random.default_rng(2).permutation(48) if shuffled else np.arange(48)
+    values = np.concatenate([world.descriptors, more])[order]
+    np.save("grown.npy", values)
+    np.savez("grown.npz", descriptors=values, names=np.array(names)[order])
+    assert run([*FIT, "--attrs", "fit.npz" if named == "fit" else "fit.npy"]) == 0
+    assert run(["inject", "--calibration", "none", "--out", "first.pt"]) == 0
+    capsys.readouterr()
+    grown = "grown.npz" if named == "inject" else "grown.npy"
+    inject = ["inject", "--calibration", "none", "--weights", "first.pt", "--attrs", grown]
+    assert run([*inject, "--out", "second.pt", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["classes"]) == 2
+    assert any("6 of 8 classes are in the checkpoint already" in note for note in told["notes"])
+    weight = torch.load("second.pt", weights_only=True)["fc.weight"]
+    assert weight.shape[0] == 48
+    if named == "inject":
+        assert set(told["classes"]) == {"late one", "late two"}
+
+
+def test_classes_that_get_names_later_are_injected_under_them(here, world, capsys):
+    np.save("fit.npy", world.descriptors)
+    np.savez("named.npz", descriptors=world.descriptors, names=np.array(world.names))
+    assert run([*FIT, "--attrs", "fit.npy"]) == 0
+    capsys.readouterr()
+    assert run([*INJECT, "named.npz", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == list(world.names[40:])
+
+
+def test_a_new_class_described_like_a_known_one_is_new(here, world, capsys):
+    np.save("fit.npy", world.descriptors)
+    assert run([*FIT, "--attrs", "fit.npy"]) == 0
+    np.save("late.npy", world.descriptors[[3, 4]])
+    capsys.readouterr()
+    assert run([*INJECT, "late.npy", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["classes"]) == 2

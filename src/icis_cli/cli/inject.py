@@ -13,7 +13,7 @@ from icis_cli.cli.output import Output
 from icis_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from icis_cli.checkpoint.base import Checkpoint
     from icis_cli.checkpoint.folder import Untouched
@@ -267,7 +267,8 @@ def _finish(
         unlike_warning,
     )
 
-    output.note((*expansion.notes, *expansion.losses(out, shards)))
+    notes = (*expansion.notes, *expansion.losses(out, shards))
+    output.note(notes)
     output.warn(expansion.warnings)
     files = [str(path) for path in (*beside, *expansion.outputs(out))]
     before, after = len(expansion.head.weight), len(expansion.class_names)
@@ -275,11 +276,13 @@ def _finish(
         with output.busy(f"write {out.name}"):
             expansion.write(out, force=force, shards=shards, beside=beside)
     verb = "would write" if dry_run else "wrote"
+    doubts: Sequence[str] = ()
     if expansion.record is not None:
         output.say(calibration_line(expansion))
         if expansion.certainty is not None:
             output.say(certainty_table(expansion))
-            output.warn(unlike_warning(expansion))
+            doubts = unlike_warning(expansion)
+            output.warn(doubts)
     content: dict[str, Any] = {}
     if output.mode == "json":  # an entry per class: of a million of them, only if they are wanted
         content = {
@@ -291,6 +294,8 @@ def _finish(
             "rows_after": after,
             "classes": list(expansion.class_names[before:]),
             **injection_json(expansion),
+            "notes": [*expansion.checkpoint.notes, *notes],
+            "warnings": [*expansion.warnings, *doubts],
         }
     output.result(
         f"{verb} {out}: {expansion.head.key} with {before} -> {after} rows", str(out), content

@@ -75,12 +75,13 @@ def _moved(
     view: View, block: FloatArray, wanted: Columns, where: str, notes: list[str]
 ) -> FloatArray:
     """Return the columns (C, width) of one view in the order that is wanted."""
-    if wanted is None or view.columns == wanted:
+    if view.columns == wanted:
         return block
-    if view.columns is None:
-        if view.width == len(wanted) and view.encoding is None:
+    if wanted is None or view.columns is None:
+        without, other = (where, view.path) if wanted is None else (view.path, where)
+        if view.encoding is None and (wanted is None or view.width == len(wanted)):
             notes.append(
-                f"{view.path} does not name its columns: they are taken in the order of {where}"
+                f"{without} does not name its columns: they are taken to be in the order of {other}"
             )
         return block
     places = {name: place for place, name in enumerate(view.columns)}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections import defaultdict
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from icis_cli.errors import AlignmentError
 
-_NUMBERING = re.compile(r"^\d+\s*[.)_-]\s*(?=\D)")
+#: Before a name: ``001.``, ``12)``, ``3 - ``, ``01_``. Not the beginning of "14-spot ladybird".
+NUMBERING = re.compile(r"^(\d+\s*[.)]|\d+\s+[_-]|(0\d*|\d{3,})[_-])\s*(?=\D)")
+_APOSTROPHES = str.maketrans("\u2019\u2018\u02bc", "'''")
 _SEPARATORS = re.compile(r"[\s_+\-]+")
 
 
@@ -36,8 +39,12 @@ class Match:
 
 
 def simplified(name: str) -> str:
-    """Return ``name`` without case, numbering (``001.``) and kind of separator."""
-    return _SEPARATORS.sub(" ", _NUMBERING.sub("", name.strip())).strip().casefold()
+    """Return ``name`` without case, numbering (``001.``), kind of separator and of letters.
+
+    Letters with marks may be one character or two, apostrophes straight or curved.
+    """
+    plain = unicodedata.normalize("NFKC", name).translate(_APOSTROPHES)
+    return _SEPARATORS.sub(" ", NUMBERING.sub("", plain.strip())).strip().casefold()
 
 
 def is_text(name: str) -> bool:
@@ -52,12 +59,15 @@ def is_text(name: str) -> bool:
 def known_rows(names: Sequence[str], known: Sequence[str]) -> dict[int, str]:
     """Return which positions of ``names`` are of ``known`` classes, and what those are called.
 
-    A class that is there letter for letter has no other position: "2-door" and "4-door" are two.
+    A class that is there letter for letter has no other position: "01.door" and "02.door" are two.
+    Nor has one that could be at several: none of them is taken for it.
     """
     exact, spelt = set(names), set(known)
     loose = {simplified(name): name for name in known if name not in exact}
-    found = ((r, n if n in spelt else loose.get(simplified(n))) for r, n in enumerate(names))
-    return {row: name for row, name in found if name is not None}
+    others = [(row, simplified(name)) for row, name in enumerate(names) if name not in spelt]
+    times = Counter(plain for _, plain in others)
+    found = {row: name for row, name in enumerate(names) if name in spelt}
+    return found | {row: loose[s] for row, s in others if s in loose and times[s] == 1}
 
 
 def match_names(

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from icis_cli.arrays import FloatArray
+from icis_cli.descriptors.names import NUMBERING
 
-_NUMBERING = re.compile(r"^\d+\s*[.)_-]\s*(?=\D)")
 _SEPARATORS = re.compile(r"[\s_+]+")
 _CODE = re.compile(r"[a-z]?\d+", re.IGNORECASE)
 
@@ -43,7 +43,7 @@ class NamedClass:
 
 def spoken(name: str) -> str:
     """Return a name without numbering (``001.``), its words separated by single spaces."""
-    return _SEPARATORS.sub(" ", _NUMBERING.sub("", name.strip())).strip() or name
+    return _SEPARATORS.sub(" ", NUMBERING.sub("", name.strip())).strip() or name
 
 
 def codes_warning(path: Path, classes: Sequence[NamedClass]) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from icis_cli.descriptors.base import Descriptors
 from icis_cli.descriptors.names import known_rows
 from icis_cli.errors import HeadError
 from icis_cli.injection.injector import Injector
@@ -16,7 +15,6 @@ from icis_cli.lazy import rows_at
 def new_alone(
     classes: NewClasses,
     injector: Injector,
-    table: Descriptors | None,
     known: Sequence[str],
     unseen: Sequence[str] | None,
 ) -> NewClasses:
@@ -26,9 +24,8 @@ def new_alone(
     out, with a note. Numbers for want of names tell nothing: every table has the same.
 
     Args:
-        classes: what ``new_classes`` made of ``injector``, ``table`` and ``unseen``.
+        classes: what ``new_classes`` made of ``injector`` and ``unseen``.
         injector: the one that predicts their rows.
-        table: their descriptors, or None for those of the injector.
         known: names of the classes that the checkpoint has.
         unseen: the classes that are asked for by name or number; None for all.
 
@@ -36,6 +33,7 @@ def new_alone(
         HeadError: one that is asked for, or of the injector, is there already; or all are.
 
     """
+    table = classes.table
     named = table is not None and table.names is not None
     if table is not None and table.names is not None:
         there = known_rows(table.names, known)

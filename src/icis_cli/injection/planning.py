@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,7 +13,15 @@ from icis_cli.checkpoint.base import Checkpoint, Edit
 from icis_cli.checkpoint.head import Head, auxiliary_heads, find_head
 from icis_cli.descriptors.base import Descriptors
 from icis_cli.errors import CheckpointError, HeadError, InjectorError
-from icis_cli.injection.appending import appended, finite, predicted_rows, shortened, widened
+from icis_cli.injection.appending import (
+    appended,
+    cut,
+    finite,
+    grown_with,
+    predicted_rows,
+    shortened,
+    widened,
+)
 from icis_cli.injection.calibration import Calibration
 from icis_cli.injection.expansion import Expansion
 from icis_cli.injection.injector import Injector, head_digest
@@ -75,9 +84,9 @@ def expand(
             f"{checkpoint.path}: the head {head.key!r} has no bias, which an offset needs",
             "pass --calibration none, or auto, which tells the offset to add in your own code",
         )
-    classes = new_classes(injector, descriptors, unseen)
     known = record.class_names if record is not None else _known_names(checkpoint, injector)
-    classes = new_alone(classes, injector, descriptors, known, unseen)
+    classes = new_classes(injector, descriptors, unseen, known)
+    classes = new_alone(classes, injector, known, unseen)
     predicted, trained = predicted_rows(injector, classes), head.rows
     if predicted.shape[1] != trained.shape[1]:
         raise InjectorError(
@@ -171,14 +180,18 @@ def remove(checkpoint: Checkpoint) -> Expansion:
     if misfit is not None:
         raise CheckpointError(checkpoint.path, misfit)
     gone = ", ".join(record.dropped)
+    edits = _without_rows(checkpoint, head, record)
+    ends = itertools.accumulate((part.classes for part in record.rounds), initial=record.seen)
+    ties = grown_with(checkpoint, edits, {end for end in ends if end > record.seen})
     return Expansion(
         checkpoint,
         head,
-        _without_rows(checkpoint, head, record),
+        edits | cut(checkpoint, ties, record.seen),
         None,
         record.class_names[: record.seen],
         np.empty((0, head.rows.shape[1]), dtype=np.float32),
         notes=(f"{gone} were left out by the injection and cannot be given back",) if gone else (),
+        ties=ties,
     )
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from icis_cli.arrays import FloatArray
 from icis_cli.descriptors.alignment import rows_of
 from icis_cli.descriptors.base import Descriptors
@@ -17,6 +15,7 @@ from icis_cli.descriptors.plausibility import lookalikes
 from icis_cli.errors import AlignmentError, DescriptorError, UsageError
 from icis_cli.files import sha256_of
 from icis_cli.injection.injector import Injector
+from icis_cli.injection.recognising import recognised
 from icis_cli.lazy import rows_at
 
 
@@ -31,6 +30,8 @@ class NewClasses:
         sources: name and sha256 of each descriptor file.
         notes: what a person may want to check.
         warnings: what is odd about the descriptors.
+        table: what they were chosen from, columns and names as fit knew them; None where they are
+            those of the injector.
 
     """
 
@@ -40,10 +41,14 @@ class NewClasses:
     sources: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    table: Descriptors | None = None
 
 
 def new_classes(
-    injector: Injector, table: Descriptors | None, unseen: Sequence[str] | None
+    injector: Injector,
+    table: Descriptors | None,
+    unseen: Sequence[str] | None,
+    known: Sequence[str] = (),
 ) -> NewClasses:
     """Choose the classes to inject.
 
@@ -52,6 +57,7 @@ def new_classes(
         table: descriptors of other or more classes, with the views that fit had in the same
             order; None for those of the injector.
         unseen: names or 0-based row numbers; None for every class that is not seen.
+        known: names of the classes that the checkpoint has.
 
     Raises:
         UsageError: another number of views than at fit, or another order.
@@ -75,11 +81,10 @@ def new_classes(
             injector.descriptors,
         )
     _check_views(injector, table)
-    table = _in_fitted_columns(injector, table)
+    table = recognised(_in_fitted_columns(injector, table), injector, known)
     notes = list(table.notes)
-    same_file = _holds_seen(injector, table)
     # Without names, classes of another file are numbered on from the seen ones, as fit does.
-    start = 0 if same_file else max(injector.seen_rows) + 1
+    start = max(injector.seen_rows) + 1
     if unseen is not None:
         rows = rows_of(table, unseen, "--unseen", notes)
     elif table.names is not None:
@@ -87,8 +92,7 @@ def new_classes(
         notes += _spelt_otherwise(table.names, known)
         rows = tuple(row for row in range(len(table.names)) if row not in known)
     else:
-        taken = set(injector.seen_rows) if same_file else set()
-        rows = tuple(row for row in range(len(table.values)) if row not in taken)
+        rows = tuple(range(len(table.values)))
     if not rows:
         raise AlignmentError(f"{table.path} describes no class that is new")
     names = tuple(table.class_name(row, start) for row in rows)
@@ -99,6 +103,7 @@ def new_classes(
         tuple((view.name, sha256_of(view.path)) for view in table.views),
         tuple(notes),
         (*table.warnings, *lookalikes(names, injector.seen_names)),
+        table,
     )
 
 
@@ -143,11 +148,3 @@ def _spelt_otherwise(names: Sequence[str], known: Mapping[int, str]) -> list[str
     if not pairs:
         return []
     return [f"{len(pairs)} classes are taken for classes of the head: {', '.join(pairs)}"]
-
-
-def _holds_seen(injector: Injector, table: Descriptors) -> bool:
-    """Tell whether a file holds the seen descriptors at the places where fit found them."""
-    seen = list(injector.seen_rows)
-    return max(seen) < len(table.values) and np.array_equal(
-        table.values[seen], injector.seen_descriptors
-    )
