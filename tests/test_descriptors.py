@@ -153,7 +153,7 @@ def test_a_table_with_a_hole_or_a_word_is_refused_not_read_as_something_else(
     [
         ({"a": [1, 0], "b": [0, 2]}, ("a", "b")),
         ({"a": {"x": 1}, "b": {"y": 2}}, ("a", "b")),
-        ({"a": {"y": 0, "x": 1}, "b": {"y": 2, "x": 0}}, ("a", "b")),
+        ({"a": {"y": 1, "x": 0}, "b": {"x": 2, "y": 0}}, ("a", "b")),
         ([[1, 0], [0, 2]], None),
         ([{"name": "a", "descriptor": [1, 0]}, {"name": "b", "descriptor": [0, 2.0]}], ("a", "b")),
     ],

@@ -18,6 +18,7 @@ from icis_cli import (
     Expansion,
     Injector,
     Nearest,
+    Ridge,
     align,
     expand,
     find_head,
@@ -280,6 +281,46 @@ def test_a_head_that_lies_across_its_storage(folder, world, how):
     new = load(plan(path, folder).write(folder / "n.pt")[-1])
     assert bits(new["fc.weight"][:40]) == bits(world.state()["fc.weight"])
     assert bits(new["first column"]) == bits(base[0])
+
+
+def with_alias(world: World, *, bias: bool) -> dict[str, torch.Tensor]:
+    """A head that is the embedding, too, or a module under two names, and others like it."""
+    state = world.state()
+    state["embed.weight"] = state["fc.weight"]
+    if bias:
+        state["embed.bias"] = state["fc.bias"]
+    state["norm.weight"] = state["norm.bias"] = torch.zeros(46)
+    state["other.bias"] = torch.zeros(46, 24)
+    return state
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("between", [".pt", ".safetensors"])
+@pytest.mark.parametrize("end", [".pt", ".safetensors"])
+def test_what_was_one_with_the_head_loses_its_rows_in_any_format(folder, world, bias, between, end):
+    state = with_alias(world, bias=bias)
+    old = folder / "tied.pt"
+    torch.save(state, old)
+    head = find_head(open_checkpoint(old), "fc")
+    classes = align(head.rows, read_descriptors(folder / "attrs.csv"))
+    injector = fit(open_checkpoint(old), head, classes, Ridge(), folds=0)
+    one, two = folder / "one.pt", folder / f"two{between}"
+    expand(open_checkpoint(old), injector, unseen=world.names[40:44]).write(one)
+    assert open_checkpoint(one).tensors["embed.weight"].shape == (44, 24)
+    expand(open_checkpoint(one), injector, unseen=world.names[44:46]).write(two)
+    for source in (one, two):
+        expansion = remove(open_checkpoint(source))
+        out = folder / f"back{end}"
+        notes = str(expansion.losses(out))
+        assert "'embed.weight' shares its values with 'fc.weight', and loses the new" in notes
+        assert "'norm.weight'" not in str(expansion.ties)
+        back = load(expansion.write(out, force=True)[-1])
+        assert {key: bits(value) for key, value in back.items()} == {
+            key: bits(value) for key, value in state.items()
+        }
+    kept = remove(open_checkpoint(one)).write(folder / "kept.pt")[-1]
+    back = load(kept)
+    assert back["embed.weight"].data_ptr() == back["fc.weight"].data_ptr()
 
 
 @pytest.mark.parametrize("listed", [list, tuple])

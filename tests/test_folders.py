@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from icis_cli import (
+    Expansion,
     Ridge,
     align,
     expand,
@@ -29,8 +30,9 @@ from icis_cli.errors import CheckpointError, OutputError
 from icis_cli.files import sha256_of
 from icis_cli.injection.record import find_record
 from tests.conftest import World, icis
-from tests.test_expansion import bits, plan
+from tests.test_expansion import bits, injector_for, plan
 from tests.test_sharded import contents, refused
+from tests.test_verify_records import inception
 
 
 def config_of(world: World, **changes: Any) -> dict[str, Any]:
@@ -165,6 +167,83 @@ def test_a_folder_with_a_pickle_of_tensors(pickled, folder, world):
     assert {**contents(back), "pytorch_model.bin": b""} == {**before, "pytorch_model.bin": b""}
     for suffix in (".safetensors", ".pt"):
         assert find_head(open_checkpoint(plan(pickled, folder).write(folder / f"m{suffix}")[-1]))
+
+
+def training(world: World, **more: Any) -> dict[str, Any]:
+    """What a training script saves: two networks, and what goes with them."""
+    return {
+        "state_dict": world.state(),
+        "model_ema": world.state(),
+        "classes": list(world.names[:40]),
+        "optimizer": {"param_groups": []},
+        **more,
+    }
+
+
+@pytest.mark.parametrize("config", [None, {"hidden_size": 3}])
+def test_what_the_file_of_a_folder_says_is_read(pickled, folder, world, config):
+    (pickled / "config.json").unlink()
+    if config is not None:
+        write_config(pickled, config)
+    file = pickled / "pytorch_model.bin"
+    torch.save(training(world, arch="resnet18"), file)
+    checkpoint = open_checkpoint(pickled)
+    assert checkpoint.labels.class_names == world.names[:40]
+    assert checkpoint.labels.arch == "resnet18"
+    found, stale = checkpoint.notes
+    assert "under 'model_ema' (there is 'state_dict', too" in found
+    way = f"--weights {file} --state state_dict"
+    assert way in found
+    assert open_checkpoint(file, "state_dict").entry == "state_dict"  # that way leads there
+    assert "'state_dict', 'optimizer' belong to the old head" in stale
+    plan = plan_by_name(pickled, folder)
+    lost = str(plan.losses(folder / "new.safetensors"))
+    assert "'state_dict', 'classes', 'optimizer', 'arch'" in lost
+    assert "'classes'" not in str(plan.losses(folder / "new"))
+    out = plan.write(folder / "new")[-1]
+    assert plan.class_names == world.names
+    root = torch.load(out / "pytorch_model.bin", weights_only=True)
+    assert list(root) == ["model_ema", "classes", "arch"]
+    assert tuple(root["classes"]) == world.names
+    verify(pickled, out).require()
+
+
+def plan_by_name(source: Path, folder: Path) -> Expansion:
+    """Plan with descriptors in another order than the head's rows."""
+    first, *lines = (folder / "attrs.csv").read_text().splitlines()
+    (folder / "attrs.csv").write_text("\n".join([first, *lines[3:], *lines[:3]]) + "\n")
+    return plan(source, folder)
+
+
+def test_a_configuration_counts_before_the_file_beside_it(pickled, world):
+    file = pickled / "pytorch_model.bin"
+    torch.save(training(world, classes=[f"z{n}" for n in range(40)]), file)
+    checkpoint = open_checkpoint(pickled)
+    assert checkpoint.labels.class_names == world.names[:40]
+    assert checkpoint.labels.arch == "transformers/NetForImageClassification"
+    text = "pytorch_model.bin has other class names than config.json: those of config.json are used"
+    assert text in checkpoint.notes
+    alone = open_checkpoint(file)
+    assert alone.labels.class_names == tuple(f"z{n}" for n in range(40))
+    text = "config.json has other class names than pytorch_model.bin: those of pytorch_model.bin"
+    assert any(text in note for note in alone.notes)
+    torch.save(training(world), file)
+    assert "other class names" not in str(open_checkpoint(pickled).notes + alone.notes[:2])
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_heads_for_training_alone_are_left_out_of_a_folder(source, folder, world, name):
+    state = inception(world)
+    (source / "model.safetensors").unlink()
+    (source / "pytorch_model.bin").unlink()
+    (source / "other.safetensors").unlink()
+    (save_file if name == "model.safetensors" else torch.save)(state, source / name)
+    injector = injector_for(source, folder)
+    out = expand(open_checkpoint(source), injector, auxiliary="drop").write(folder / "new")[-1]
+    kept = {key for key in state if not key.startswith("AuxLogits.")}
+    assert set(open_checkpoint(out).tensors) == kept
+    assert len(kept) == len(state) - 3
+    verify(source, out).require()
 
 
 def test_safetensors_are_taken_before_a_pickle(pickled, world):

@@ -20,8 +20,8 @@ def test_records_name_their_classes(tmp_path, key):
     """As pandas writes them with orient="records"."""
     found = read(tmp_path, [{key: "a", "y": 2, "x": 1.5}, {"x": 3, "y": True, key: "b"}])
     assert found.names == ("a", "b")
-    assert found.columns == ("x", "y")
-    assert found.values.tolist() == [[1.5, 2], [3, 1]]
+    assert found.columns == ("y", "x")  # as they come first
+    assert found.values.tolist() == [[2, 1.5], [1, 3]]
     assert found.notes == ()
 
 

@@ -13,14 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from icis_cli import find_head, open_checkpoint, remove
+from icis_cli import expand, find_head, open_checkpoint, remove, verify
 from icis_cli.checkpoint import folder as model_folder
 from icis_cli.checkpoint.sharded import ShardedCheckpoint
 from icis_cli.errors import CheckpointError, OutputError
 from icis_cli.files import sha256_of, sync
 from icis_cli.injection.record import find_record
 from tests.conftest import World, icis
-from tests.test_expansion import bits, plan
+from tests.test_expansion import bits, injector_for, plan
+from tests.test_verify_records import inception
 
 INDEX = "model.safetensors.index.json"
 SHARDS = tuple(f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3))
@@ -280,6 +281,33 @@ def test_folders_without_one_index(source, tmp_path):
         for name in names:
             (path / name).write_bytes(b"")
         assert hint in refused(path, "expected one checkpoint file in it").hint
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_heads_for_training_alone_are_left_out_of_their_shards(folder, world, alone):
+    """With a shard of their own, and in one that holds other tensors, too."""
+    state = inception(world)
+    path = folder / "net"
+    path.mkdir()
+    sides = {key for key in state if key.startswith("AuxLogits.")}
+    own = sides if alone else sides | {"Conv2d_1a_3x3.conv.weight"}
+    where = {key: SHARDS[0] if key in own else SHARDS[1] for key in state}
+    for name in SHARDS[:2]:
+        save_file({key: state[key] for key in state if where[key] == name}, path / name)
+    size = sum(tensor.nbytes for tensor in state.values())
+    write_index(path, {"metadata": {"total_size": size}} | mapped(where))
+    injector = injector_for(path, folder)
+    expansion = expand(open_checkpoint(path), injector, auxiliary="drop")
+    out = expansion.write(folder / "new", shards="link")[-1]
+    assert set(contents(out)) == {INDEX, *SHARDS[alone:2]}
+    kept = {key: name for key, name in where.items() if key not in sides}
+    index = json.loads((out / INDEX).read_text())
+    assert index["weight_map"] == kept
+    assert index["metadata"]["total_size"] == 6 * 25 * 4 + sum(state[key].nbytes for key in kept)
+    assert set(open_checkpoint(out).tensors) == set(kept)
+    verify(path, out).require()
+    write_index(out, {**index, "metadata": {"total_size": size + 6 * 25 * 4}})
+    assert "metadata in " in str(verify(path, out).difference)
 
 
 def test_the_whole_way_by_the_command_line(source, folder, world):

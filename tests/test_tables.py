@@ -14,6 +14,7 @@ from icis_cli.errors import DescriptorError
         ("class;x;y\na;1,5;2\nb;3;,25\n", "0,5 is read as 0.5 (decimal comma)"),
         ("a;1,5;2\nb;3;0,25\n", "decimal comma"),
         ("1,5;2,0\n3,0;2,5e-1\n", "decimal comma"),
+        ("x;y\n1,5;2\n3;0,25\n", "decimal comma"),
         ('class,x,y\na,"1,5",2\nb,3,"0,25"\n', "decimal comma"),
         (",class,x,y\n0,a,1.5,2\n1,b,3,.25\n", "the first column counts the lines"),
         ("Unnamed: 0,animal,x,y\n0,a,1.5,2\n1,b,3,.25\n", "the second names the classes"),
@@ -35,6 +36,58 @@ def test_what_is_understood_is_told(tmp_path, text, note):
     assert (note is None) == (not found.notes)
 
 
+@pytest.mark.parametrize("header", ["", "x;y\n"])
+def test_numbers_with_a_decimal_comma_are_no_names(tmp_path, header):
+    """Even where the first column is the only one that has commas."""
+    (tmp_path / "d.csv").write_text(f"{header}1,5;2\n3,0;4\n")
+    found = read_descriptors(tmp_path / "d.csv")
+    assert found.names is None
+    assert found.values.tolist() == [[1.5, 2], [3, 4]]
+    assert "decimal comma" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "note"),
+    [
+        ("species,2001,2002\nA,1.5,2\nB,3,4\n", ("2001", "2002"), "(species, 2001, 2002) is taken"),
+        ("animal,2001,2002\nA,1.5,2\nB,3,4\n", ("2001", "2002"), "(animal, 2001, 2002) is taken"),
+        ("species,true,false\nA,1.5,2\nB,3,4\n", ("true", "false"), "the first line (species, tr"),
+        ("class,0,1\nA,1.5,2\nB,3,4\n", ("0", "1"), None),
+        ("animal,big,old\nA,1.5,2\nB,3,4\n", ("big", "old"), None),
+    ],
+)
+def test_a_header_of_numbers_is_told(tmp_path, text, columns, note):
+    (tmp_path / "d.csv").write_text(text)
+    found = read_descriptors(tmp_path / "d.csv")
+    assert found.names == ("A", "B")
+    assert found.columns == columns
+    assert (note is None) == (not found.notes)
+    assert note is None or note in found.notes[0]
+
+
+def test_a_counted_header_over_numbers_that_are_not_whole_is_told(tmp_path):
+    (tmp_path / "d.csv").write_text("x,0,1,2\nA,.5,1,2\nB,3,4,2\n")
+    found = read_descriptors(tmp_path / "d.csv")
+    assert found.columns == ("0", "1", "2")
+    assert "the first line (x, 0, 1, 2) is taken for the header" in found.notes[0]
+
+
+def test_a_wide_header_that_counts_is_plain(tmp_path):
+    """As pandas writes embeddings."""
+    wide = ",".join(map(str, range(9)))
+    (tmp_path / "d.csv").write_text(f"{wide}\n{wide[::-1]}\n{'1,2,' * 4}7\n")
+    found = read_descriptors(tmp_path / "d.csv")
+    assert found.columns == tuple(wide.split(","))
+    assert found.notes == ()
+
+
+def test_years_in_every_line_are_numbers(tmp_path):
+    (tmp_path / "d.csv").write_text("A,2001,2002\nB,1999,2010\n")
+    found = read_descriptors(tmp_path / "d.csv")
+    assert found.names == ("A", "B")
+    assert found.columns is None
+
+
 def test_true_and_false_are_numbers(tmp_path):
     """As pandas writes columns of bool."""
     (tmp_path / "d.csv").write_text("a,True,False\nb,False,TRUE\n")
@@ -54,6 +107,15 @@ def test_numbers_may_be_names_under_a_header_that_says_so(tmp_path):
     [
         ("class,x,y\na,0,5,1,0\n", "header has 3 cells, but line 2 has 5", "with semicolons"),
         ("class,x,y,z,u\na,1,2\n", "header has 5 cells, but line 2 has 3", "one name for every"),
+        ("class,a\nx,0,5\ny,1,5\n", "header has 2 cells, but line 2 has 3", "with semicolons"),
+        ("class,a,b\nx,0,5,1\ny,1,5,2\n", "header has 3 cells, but line 2 has 4", "or tabs"),
+        ("a,NA,NA\nb,1,0\nc,0,1\n", "line 1: expected a number, found 'NA'", "fill in"),
+        ("a,?,-\nb,1,0\nc,0,1\n", "line 1: expected a number, found '?'", "fill in"),
+        ("a,yes,no\nb,1,0\nc,0,1\n", "line 1: expected a number, found 'yes'", "fill in"),
+        ("a,0,1,2\nb,3,4,5\n", "first line (a, 0, 1, 2) may name the columns, or", "above it"),
+        ("1,2,3\n4,5,7\n1,0,1\n", "first line (1, 2, 3) may name the columns, or desc", "above it"),
+        ("c;x;y\na;1.000;2\nb;3.500;4\n", "found '1.000': the point may be", "1.0 or 1000 ins"),
+        ("c,x,y\na,1_000,2\nb,3,4\n", "line 2: expected a number, found '1_000'", "fill in"),
         ("c;x;y\na;1,500;2\nb;3;4\n", "found '1,500': a comma may be", "with decimal points"),
         ("c;x;y\na;1,5;2.5\nb;3;4\n", "found '1,5' and '2.5': a comma", "with decimal points"),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -324,6 +325,119 @@ def test_all_else_in_a_folder_must_be_the_same(tmp_path, world, descriptors):
         if name in written:
             (new / name).write_text(written[name])
     assert verify(old, new).passed
+
+
+def pickled(path: Path, root: Any) -> Path:
+    """Save anything as a folder with ``pytorch_model.bin``."""
+    path.mkdir()
+    torch.save(root, path / "pytorch_model.bin")
+    return path
+
+
+def evil(root: Any) -> Any:
+    return {**root, "evil": {"x": [1, 2, 3]}}
+
+
+def wrapped(root: Any) -> Any:
+    return {"state_dict": root, "classes": ["WRONG"] * 46, "args": {"x": 1}}
+
+
+def of_versions(root: Any) -> Any:
+    changed = OrderedDict(root)
+    vars(changed)["_metadata"] = {"": {"version": 99}}
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (evil, "its entry 'evil' is more than follows"),
+        (wrapped, "its state dict lies under 'state_dict', expected at its top"),
+        (of_versions, "the versions of its modules differ"),
+    ],
+)
+@pytest.mark.parametrize("name", ["", "pytorch_model.bin"])
+def test_all_else_in_the_pickle_of_a_folder_must_be_the_same(
+    tmp_path, world, descriptors, name, change, reason
+):
+    state = OrderedDict(world.state())
+    vars(state)["_metadata"] = {"": {"version": 1}}
+    old = pickled(tmp_path / "old", state)
+    new = injected(old, tmp_path / "new", descriptors)
+    assert verify(old / name, new).difference is None
+    root = torch.load(new / "pytorch_model.bin", weights_only=True)
+    torch.save(change(root), new / "pytorch_model.bin")
+    found = verify(old / name, new)
+    assert "beside" in failed(found)
+    assert reason in str([check.difference for check in found.checks])
+
+
+def test_entries_in_the_pickle_of_a_folder_follow_the_record(tmp_path, world, descriptors):
+    root = {"state_dict": world.state(), "args": {"num_classes": 40}, "epoch": 3}
+    old = pickled(tmp_path / "old", root)
+    new = injected(old, tmp_path / "new", descriptors)
+    assert verify(old, new).difference is None
+    written = torch.load(new / "pytorch_model.bin", weights_only=True)
+    assert written["args"] == {"num_classes": 46}
+    torch.save({**written, "epoch": 4}, new / "pytorch_model.bin")
+    assert failed(verify(old, new)) == ["beside"]
+    for name in ("one.pt", "one.safetensors"):  # a single file gets the tensors alone
+        assert verify(old, injected(old, tmp_path / name, descriptors)).difference is None
+
+
+def test_tensors_that_are_one_in_the_pickle_of_a_folder(tmp_path, world, descriptors):
+    state = world.state()
+    old = pickled(tmp_path / "old", {"embed.weight": state["fc.weight"], **state})
+    plan = expand(open_checkpoint(old), injector_for(old, descriptors))
+    new = tmp_path / "new"
+    assert "'embed.weight' shares its values with 'fc.weight'" in str(plan.losses(new))
+    plan.write(new)
+    found = verify(old, new)
+    assert found.difference is None
+    assert "tied tensors" in [check.name for check in found.checks]
+    written = torch.load(new / "pytorch_model.bin", weights_only=True)
+    assert written["embed.weight"].data_ptr() == written["fc.weight"].data_ptr()
+    written["embed.weight"] = written["embed.weight"].clone()
+    written["embed.weight"][42, 0] += 1
+    torch.save(written, new / "pytorch_model.bin")
+    assert failed(verify(old, new)) == ["tied tensors"]
+    for name in ("one.pt", "one.safetensors"):  # there they are two
+        file = plan.write(tmp_path / name)[-1]
+        assert open_checkpoint(file).tensors["embed.weight"].shape == (40, 24)
+        assert verify(old, file).difference is None
+
+
+def test_a_format_without_entries_in_between(tmp_path, world, descriptors):
+    state = OrderedDict(world.state())
+    vars(state)["_metadata"] = {"": {"version": 1}}
+    for number, root in enumerate((state, {"state_dict": state, "epoch": 3})):
+        old = tmp_path / f"{number}.pt"
+        torch.save(root, old)
+        injector = injector_for(old, descriptors)
+        one, two = tmp_path / f"{number}one.safetensors", tmp_path / f"{number}two.pt"
+        expand(open_checkpoint(old), injector, unseen=("kind a20",)).write(one)
+        expand(open_checkpoint(one), injector, unseen=("kind b20",)).write(two)
+        for first, second in ((old, one), (one, two), (old, two)):
+            assert verify(first, second).difference is None
+        # But nothing may have come in on the way, and one injection loses no entry.
+        bare = torch.load(two, weights_only=True)
+        torch.save(evil(bare), two)
+        assert failed(verify(old, two)) == ["beside"]
+        new = injected(old, tmp_path / f"{number}new.pt", descriptors)
+        written = torch.load(new, weights_only=True)
+        torch.save(dict(written.get("state_dict", written)), new)
+        assert failed(verify(old, new)) == ["beside"]
+
+
+def test_a_later_injection_alone_had_no_other_format_in_between(tmp_path, world, descriptors):
+    old = tmp_path / "old.pt"
+    torch.save({"state_dict": world.state(), "epoch": 3}, old)
+    injector = injector_for(old, descriptors)
+    one, two = tmp_path / "one.pt", tmp_path / "two.pt"
+    expand(open_checkpoint(old), injector, unseen=("kind a20",)).write(one)
+    expand(open_checkpoint(one), injector, unseen=("kind b20",)).write(two)
+    torch.save(torch.load(two, weights_only=True)["state_dict"], two)
+    assert failed(verify(one, two)) == ["beside"]
 
 
 def test_metadata_must_be_the_same(tmp_path, world, descriptors):

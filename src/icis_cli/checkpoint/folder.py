@@ -8,14 +8,15 @@ state of a training describe the old head; they are never carried over.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, ClassVar, Literal
+from typing import IO, ClassVar, Literal, Self
 
-from icis_cli.checkpoint.base import Buffer, Checkpoint, Edit, Extras, Labels
+from icis_cli.checkpoint.base import Buffer, Checkpoint, Edit, Extras
 from icis_cli.checkpoint.copying import copy_stretch
-from icis_cli.checkpoint.folder_config import CONFIG, ModelConfig
+from icis_cli.checkpoint.folder_config import ModelConfig
+from icis_cli.checkpoint.folder_labels import belongs, described
 from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
 from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
 from icis_cli.errors import CheckpointError
@@ -41,6 +42,7 @@ class FolderCheckpoint(Checkpoint):
         shards: file name -> file with tensors, sorted by name.
         where: key -> name of the file that it is in.
         config: its ``config.json``, or None where it has none.
+        left_out: modules that the files hold, but that it is taken to be without.
 
     """
 
@@ -49,6 +51,7 @@ class FolderCheckpoint(Checkpoint):
     shards: Mapping[str, Checkpoint] = None  # type: ignore[assignment]
     where: Mapping[str, str] = None  # type: ignore[assignment]
     config: ModelConfig | None = None
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: Path) -> FolderCheckpoint:
@@ -66,7 +69,7 @@ class FolderCheckpoint(Checkpoint):
             folder,
             file.tensors,
             file.metadata,
-            **described(folder, file.tensors),
+            **described(folder, file.tensors, file),
             shards={path.name: file},
             where=dict.fromkeys(file.tensors, path.name),
         )
@@ -89,6 +92,11 @@ class FolderCheckpoint(Checkpoint):
     def mapped(self, key: str) -> Buffer:
         return self.shards[self.where[key]].mapped(key)
 
+    def without(self, modules: Collection[str]) -> Self:
+        kept = super().without(modules)
+        where = {key: name for key, name in self.where.items() if key in kept.tensors}
+        return replace(kept, where=where, left_out=(*self.left_out, *modules))
+
     def sha256(self) -> str:
         """Return the sha256 of its one file with tensors."""
         return sha256_of(*self.files)
@@ -103,7 +111,9 @@ class FolderCheckpoint(Checkpoint):
 
     def only_here(self) -> tuple[str, ...]:
         lost = ", ".join(path.name for path in self.companions())
-        return (f"not carried over into a single file: {lost}",) if lost else ()
+        notes = [f"not carried over into a single file: {lost}"] if lost else []
+        notes += [note for shard in self.shards.values() for note in shard.only_here()]
+        return tuple(notes)
 
     def write_copy(self, stream: IO[bytes], edits: Mapping[str, Edit], extras: Extras) -> None:
         # A stream is one file: what ``write_folder`` keeps apart is joined.
@@ -148,14 +158,18 @@ class FolderCheckpoint(Checkpoint):
 
         """
         first = self.where[next(iter(edits))]
-        for name, shard in self.shards.items():
+        for name, whole in self.shards.items():
+            shard = whole.without(self.left_out)
             own = {key: edit for key, edit in edits.items() if self.where[key] == name}
-            if not own and untouched == "link" and _linked(shard.path, folder / name):
+            same = not own and len(shard.tensors) == len(whole.tensors)
+            if not shard.tensors and not same:
+                continue  # all in it is left out
+            if same and untouched == "link" and _linked(shard.path, folder / name):
                 continue
             with new_stream(folder / name) as stream:
                 if name == first:
                     shard.write_copy(stream, own, self._extras_of(shard, extras))
-                elif own:
+                elif not same:
                     shard.write_copy(stream, own, Extras(shard.metadata, extras.class_names))
                 else:
                     with shard.path.open("rb") as source:
@@ -220,46 +234,24 @@ class TorchFolderCheckpoint(FolderCheckpoint):
         return True  # there is none for metadata: the record lies beside the folder
 
 
+def torch_file(checkpoint: Checkpoint) -> TorchCheckpoint | None:
+    """Return the file of ``torch.save`` that a checkpoint is, or that is in its folder, or None."""
+    if isinstance(checkpoint, TorchFolderCheckpoint):
+        (checkpoint,) = checkpoint.shards.values()
+    return checkpoint if isinstance(checkpoint, TorchCheckpoint) else None
+
+
 def named(folder: Path) -> Path:
     """Return a folder by a path that ends with its name: the record lies beside it under that."""
     return folder.resolve() if folder.name in ("", "..") else folder
 
 
-def described(folder: Path, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what ``config.json`` says: values of a checkpoint's attributes, by name.
-
-    Raises:
-        CheckpointError: there is one, but it is damaged.
-
-    """
-    path = folder / CONFIG
-    if not path.is_file():
-        return {"labels": Labels()}
-    if not _belongs(path):
-        raise CheckpointError(
-            path,
-            f"is a link to {path.resolve()}, expected a file of this folder",
-            "copy the file here; a new folder would hold a copy of it",
-        )
-    config = ModelConfig.read(path)
-    return {"labels": config.labels(tensors), "notes": config.notes(), "config": config}
-
-
 def _is_text(path: Path) -> bool:
     """Tell whether a file goes with the model: small text that is not about the old head."""
     known = path.suffix in _TEXTS or path.name.partition(".")[0] in _TERMS
-    if not known or path.name.endswith(_OUTDATED) or not path.is_file() or not _belongs(path):
+    if not known or path.name.endswith(_OUTDATED) or not path.is_file() or not belongs(path):
         return False
     return path.stat().st_size <= _LARGEST_TEXT
-
-
-def _belongs(path: Path) -> bool:
-    """Tell whether a file is in its folder, or a link into a download cache as its files are.
-
-    A folder from a stranger may hold links to a person's own files: a copy must not hold those.
-    """
-    true = path.resolve()
-    return true.parent == path.parent.resolve() or true.parent.name == "blobs"
 
 
 def _read_text(path: Path) -> bytes:

@@ -174,14 +174,30 @@ def told_beside(checkpoint: Checkpoint) -> Checkpoint:
         note = f"{beside} is not used: {error.strerror or error}"
         return replace(checkpoint, notes=(*checkpoint.notes, note))
     told, own = config.labels(checkpoint.tensors), checkpoint.labels
-    labels = Labels(
-        own.class_names or told.class_names, own.arch or told.arch, own.heads or told.heads
-    )
-    if labels == own and not config.notes():
+    labels = joined(own, told)
+    notes = config.notes() + disputed(path.name, own, beside.name, told)
+    if labels == own and not notes:
         return checkpoint
     way = f" unless the folder is given: --weights {path.parent}"
     note = f"{beside} is read, but gets no new classes{way if path.suffix != '.bin' else ''}"
-    return replace(checkpoint, labels=labels, notes=(*checkpoint.notes, *config.notes(), note))
+    return replace(checkpoint, labels=labels, notes=(*checkpoint.notes, *notes, note))
+
+
+def joined(first: Labels, second: Labels) -> Labels:
+    """Return all that two places say of a checkpoint; where both say it, the first one counts."""
+    return Labels(
+        first.class_names or second.class_names,
+        first.arch or second.arch,
+        first.heads or second.heads,
+    )
+
+
+def disputed(used: str, first: Labels, other: str, second: Labels) -> tuple[str, ...]:
+    """Say whether two files name the classes differently, of which the first one is ``used``."""
+    names, others = first.class_names, second.class_names
+    if names is None or others is None or names == others:
+        return ()
+    return (f"{other} has other class names than {used}: those of {used} are used",)
 
 
 def _made_up(names: Sequence[str]) -> bool:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from icis_cli.checkpoint.base import Edit, Extras, TensorInfo
-from icis_cli.checkpoint.folder import FolderCheckpoint, TorchFolderCheckpoint, described, named
+from icis_cli.checkpoint.folder import FolderCheckpoint, TorchFolderCheckpoint, named
+from icis_cli.checkpoint.folder_labels import described
 from icis_cli.checkpoint.json_text import read_json
 from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
 from icis_cli.errors import CheckpointError
@@ -112,10 +113,14 @@ class ShardedCheckpoint(FolderCheckpoint):
     def _new_index(self, edits: Mapping[str, Edit]) -> dict[str, Any]:
         totals = dict(self.index.get("metadata") or {})
         changes = [(self.tensors[key], edit.info) for key, edit in edits.items()]
+        stored = (pair for shard in self.shards.values() for pair in shard.tensors.items())
+        gone = [info for key, info in stored if key not in self.where]
         for name, count in (("total_size", _size), ("total_parameters", _count)):
             if type(totals.get(name)) in (int, float):
                 totals[name] += sum(count(new) - count(old) for old, new in changes)
-        return {k: totals if k == "metadata" else value for k, value in self.index.items()}
+                totals[name] -= sum(map(count, gone))
+        now = {"metadata": totals, "weight_map": dict(self.where)}
+        return {key: now.get(key, value) for key, value in self.index.items()}
 
 
 def open_folder(folder: Path) -> FolderCheckpoint:

@@ -21,6 +21,7 @@ from icis_cli.descriptors.plausibility import (
     lookalikes,
     require_no_contradiction,
 )
+from icis_cli.descriptors.slips import looks_like_table, slips, way_out_of_count
 from icis_cli.descriptors.views import require_same_views, split
 from icis_cli.errors import AlignmentError
 from icis_cli.lazy import rows_at
@@ -119,6 +120,7 @@ def align(
             f"no class is new: {descriptors.path} describes only the {count} classes of the head",
             "add descriptors of the new classes to it, or give them as --unseen-attrs",
         )
+    warnings += slips(descriptors, unseen_descriptors)
     warnings += _doubts(descriptors, rows_at(table.values, seen_rows), head_rows)
     seen_names = _names(table, seen_rows, head_names)
     unseen_names = _names(table, unseen_rows, None)
@@ -167,10 +169,15 @@ def _seen_rows(
     notes: list[str],
 ) -> tuple[tuple[int, ...], str]:
     if seen is not None:
+        if looks_like_table(seen, descriptors):
+            raise AlignmentError(
+                f"--seen: expected names, found lines of a table (first {seen[0][:60]!r})",
+                "list the names alone, one a line, in head-row order",
+            )
         if len(seen) != count:
             raise AlignmentError(
                 f"--seen lists {len(seen)} classes, but the head has {count} rows",
-                "one entry per head row, in head-row order",
+                way_out_of_count(seen, count, descriptors),
             )
         rows = rows_of(descriptors, seen, "--seen", notes)
         require_no_contradiction(descriptors, rows, head_names)

@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from icis_cli.descriptors.base import Descriptors, checked, names_alone
+from icis_cli.descriptors.json_records import Records, records_of
 from icis_cli.errors import DescriptorError
 
 _SHAPES = (
     'one of {"class": [numbers]}, {"class": {"attribute": number}}, [[numbers], ...], '
     '[{"name": "class", "attribute": number}, ...]'
 )
-
-#: Which entry of a record is the name of its class; the first that all have.
-_NAME_KEYS = ("name", "class", "class_name", "label", "classes")
 
 
 def read_json(path: Path) -> Descriptors:
@@ -37,13 +35,18 @@ def read_json(path: Path) -> Descriptors:
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise DescriptorError(path, f"is no readable JSON ({error})") from None
-    names, rows = _named_rows(path, content)
+    records = records_of(path, content)
+    names, rows, told = (
+        (records.names, records.rows, records.notes)
+        if isinstance(records, Records)
+        else (*_named_rows(path, content), ())
+    )
     if all(isinstance(row, str) for row in rows) or _are_synonyms(rows):
         raise names_alone(path)
     columns: list[str] | None = None
     notes: tuple[str, ...] = ()
     if rows and all(isinstance(row, dict) for row in rows):
-        columns = sorted({str(key) for row in rows for key in row})
+        columns = list(dict.fromkeys(str(key) for row in rows for key in row))
         notes = _rare(path, names, rows, columns)
         # An attribute that a class does not list is one that it does not have.
         rows = [[row.get(column, 0) for column in columns] for row in rows]
@@ -62,7 +65,7 @@ def read_json(path: Path) -> Descriptors:
     except OverflowError:
         raise DescriptorError(path, "holds a whole number that no float can hold") from None
     found = checked(path, values, names, columns)
-    found = replace(found, notes=(*found.notes, *notes))
+    found = replace(found, notes=(*found.notes, *told, *notes))
     return found if columns is None else replace(found, unlisted=0.0)
 
 
@@ -72,20 +75,8 @@ def _named_rows(path: Path, content: Any) -> tuple[list[str] | None, list[Any]]:
     if isinstance(content, list) and content:
         if all(isinstance(e, dict) and "name" in e and "descriptor" in e for e in content):
             return [str(e["name"]) for e in content], [e["descriptor"] for e in content]
-        if all(isinstance(e, dict) for e in content):
-            key = next(
-                (key for key in _NAME_KEYS if all(_names(e.get(key)) for e in content)), None
-            )
-            if key is not None:
-                records = [{k: v for k, v in e.items() if k != key} for e in content]
-                return [str(e[key]) for e in content], records
         return None, content
     raise DescriptorError(path, "holds no classes", f"give {_SHAPES}")
-
-
-def _names(value: object) -> bool:
-    """Tell whether a value can name a class."""
-    return isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
 
 
 def _are_synonyms(rows: list[Any]) -> bool:

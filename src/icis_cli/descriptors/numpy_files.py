@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from icis_cli.descriptors.base import Descriptors, checked
+from icis_cli.descriptors.name_columns import NAME_LISTS, rank
 from icis_cli.errors import DescriptorError
 from icis_cli.numpy_arrays import is_archive, list_members, read_array, read_members
 
 #: An array of more bytes than this is mapped where it can be, so that it need not fit into memory.
 _MAPPED = 1 << 26
 
-#: Names that the arrays of a file commonly have, in the order in which they are looked for.
+#: Names that the matrix of a file commonly has, in the order in which they are looked for.
 VALUES = ("descriptors", "attributes", "attrs", "att", "embeddings", "vectors", "features")
-NAMES = ("names", "classes", "class_names", "categories", "allclasses_names")
 
 
 def read_numpy(path: Path) -> Descriptors:
@@ -32,17 +34,57 @@ def read_numpy(path: Path) -> Descriptors:
     numbers = [name for name, header in headers.items() if header.dtype.kind in "fiub"]
     values = choose_matrix(path, shapes, numbers)
     texts_there = [name for name, header in headers.items() if header.dtype.kind in "US"]
-    names = next((name for name in NAMES if name in texts_there), None)
+    lists = [name for name in NAME_LISTS if name in texts_there]
+    names = choose_list({name: prod(shapes[name]) for name in lists}, shapes[values][0])
     columns = "columns" if "columns" in texts_there else None
     wanted = [name for name in (values, names, columns) if name is not None]
     found = read_members(path, wanted, DescriptorError, _MAPPED)
     arrays = dict(zip(wanted, found, strict=True))
-    return checked(
-        path,
-        arrays[values],
-        None if names is None else texts(arrays[names]),
-        None if columns is None else texts(arrays[columns]),
-    )
+    headers_found = None if columns is None else texts(arrays[columns])
+    require_columns(path, headers_found, shapes[values][1])
+    others = [name for name in headers if name not in wanted]
+    notes = unused(path, others, names)
+    found_names = None if names is None else texts(arrays[names])
+    return replace(checked(path, arrays[values], found_names, headers_found), notes=notes)
+
+
+def choose_list(lengths: Mapping[str, int], count: int) -> str | None:
+    """Return which list of names is that of the classes: the first that has as many.
+
+    Args:
+        lengths: of the lists, in the order in which they are looked for.
+        count: how many classes there are.
+
+    Returns:
+        Its key; the first list where none has as many; None without any.
+
+    """
+    fitting = (name for name, length in lengths.items() if length == count)
+    return next(fitting, next(iter(lengths), None))
+
+
+def require_columns(path: Path, columns: Sequence[str] | None, width: int) -> None:
+    """Refuse names of columns that are more or fewer than the columns.
+
+    Raises:
+        DescriptorError: naming both numbers.
+
+    """
+    if columns is not None and len(columns) != width:
+        raise DescriptorError(
+            path,
+            f"'columns' holds {len(columns)} names for {width} columns",
+            "one name per column, or leave 'columns' out",
+        )
+
+
+def unused(path: Path, others: Sequence[str], names: str | None) -> tuple[str, ...]:
+    """Say which parts of a file that are called like names of classes are not used."""
+    aside = [name for name in others if rank(name) > 1 or name.casefold() in NAME_LISTS]
+    if not aside:
+        return ()
+    who = "" if names is None else f" ({names!r} names the classes)"
+    return (f"{path}: not used: {', '.join(aside)}{who}",)
 
 
 def choose_matrix(

@@ -10,15 +10,14 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from icis_cli.arrays import FloatArray
-from icis_cli.descriptors.numpy_files import NAMES
-from icis_cli.descriptors.table_cells import NAME_COLUMNS
+from icis_cli.descriptors.name_columns import Choice, choose_names, listed
 from icis_cli.errors import DescriptorError, first_line
 
 #: Rows that are read at once.
@@ -87,7 +86,7 @@ def read(path: Path, parquet: Any) -> Table:
 
     """
     with parquet.ParquetFile(path) as file:
-        found = _columns(path, file.schema_arrow)
+        found = _columns(path, file)
         if file.metadata.num_rows == 0:
             raise DescriptorError(path, "holds no descriptor row")
     names: list[str] = []
@@ -112,30 +111,35 @@ def read(path: Path, parquet: Any) -> Table:
     )
 
 
-def _columns(path: Path, schema: Any) -> _Columns:
+def _columns(path: Path, file: Any) -> _Columns:
     """Tell the columns apart by their types and names."""
+    schema = file.schema_arrow
     if len(set(schema.names)) < len(schema.names):
         raise DescriptorError(path, "has two columns of one name")
     kinds = {field.name: _kind(field.type) for field in schema}
-    names = _name_column(path, kinds)
+    choice = _name_column(path, kinds, file)
+    names = choice.names
     lists = [name for name, kind in kinds.items() if kind == "list"]
-    numbers = [name for name, kind in kinds.items() if kind == "number" and name != names]
+    numbers = [name for name, kind in kinds.items() if kind == "number"]
+    numbers = [name for name in numbers if name != names and name not in choice.aside]
     if len(lists) > 1:
         raise DescriptorError(
             path,
-            f"has {len(lists)} columns of lists: {_listed(lists)}, expected one",
+            f"has {len(lists)} columns of lists: {listed(lists)}, expected one",
             "write a file without the others",
         )
     values = lists or numbers
     if not values:
-        found = _listed([f"{field.name} ({field.type})"[:60] for field in schema])
+        found = listed([f"{field.name} ({field.type})"[:60] for field in schema])
         raise DescriptorError(
             path,
             f"expected columns of numbers, or one of lists of them, found {found or 'nothing'}",
         )
     aside = [name for name in kinds if name not in values and name != names]
-    notes = (f"not used: {_listed(aside)}",) if aside else ()
-    return _Columns(tuple(values), bool(lists), names, notes)
+    aside = [name for name in aside if lists or name not in choice.aside]
+    notes = [f"not used: {listed(aside)}"] if aside else []
+    notes += replace(choice, aside=(), kept=()).notes() if lists else choice.notes()
+    return _Columns(tuple(values), bool(lists), names, tuple(notes))
 
 
 def _kind(found: Any) -> str:
@@ -160,25 +164,19 @@ def _is_number(types: Any, found: Any) -> bool:
     return bool(types.is_integer(found) or types.is_floating(found) or types.is_boolean(found))
 
 
-def _name_column(path: Path, kinds: dict[str, str]) -> str | None:
-    texts = [name for name, kind in kinds.items() if kind == "text"]
-    known = (*NAMES, *NAME_COLUMNS)
-    called = [name for name in texts if name.casefold() in known]
-    if len(texts) == 1 or len(called) == 1:
-        return (called or texts)[0]
-    if texts:
-        raise DescriptorError(
-            path,
-            f"has {len(texts)} columns of text: {_listed(texts)}, expected one of class names",
-            "call it 'class', or write a file without the others",
-        )
-    numbers = (name for name, kind in kinds.items() if kind == "number")
-    return next((name for name in numbers if name.casefold() in known), None)
+def _name_column(path: Path, kinds: dict[str, str], file: Any) -> Choice:
+    from pyarrow import types
 
+    schema = file.schema_arrow
 
-def _listed(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    def whole(name: str) -> bool:
+        return bool(types.is_integer(schema.field(name).type))
+
+    def differ(name: str) -> bool:
+        numbers = file.read(columns=[name], use_threads=False).column(0).to_numpy()
+        return len(np.unique(numbers)) == len(numbers)
+
+    return choose_names(path, kinds, whole, differ)
 
 
 def _texts(path: Path, cells: Any, before: int) -> list[str]:

@@ -71,8 +71,7 @@ def agreement_warning(descriptors: FloatArray, rows: FloatArray) -> str | None:
     return (
         "the classes may be in the wrong order, or the descriptors may not tell them apart: "
         "similar descriptors do not go with similar rows of the head "
-        f"({score:.1f} standard deviations above a random order, expected more than "
-        f"{_DOUBTFUL:.0f})"
+        f"(fit of the order: {score:.1f}; good: above {_DOUBTFUL:.0f}, random: 0)"
     )
 
 

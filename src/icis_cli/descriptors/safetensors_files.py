@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from numpy.typing import NDArray
 from icis_cli.arrays import HEAD_DTYPES, decode
 from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
 from icis_cli.descriptors.base import Descriptors, checked
-from icis_cli.descriptors.numpy_files import NAMES, choose_matrix
+from icis_cli.descriptors.name_columns import NAME_LISTS
+from icis_cli.descriptors.numpy_files import (
+    choose_list,
+    choose_matrix,
+    require_columns,
+    unused,
+)
 from icis_cli.errors import CheckpointError, DescriptorError
 
 #: Dtypes of whole numbers that numpy has, by their safetensors code.
@@ -43,13 +50,18 @@ def read_safetensors(path: Path) -> Descriptors:
         for key, info in stored.tensors.items()
         if info.dtype in _WHOLE or info.dtype in HEAD_DTYPES
     ]
-    values = _array(stored, choose_matrix(path, shapes, numbers))
-    return checked(
-        path,
-        values,
-        _list(path, stored.metadata, NAMES),
-        _list(path, stored.metadata, ("columns",)),
-    )
+    chosen = choose_matrix(path, shapes, numbers)
+    values = _array(stored, chosen)
+    lists = _lists(path, stored.metadata)
+    names = choose_list({key: len(texts) for key, texts in lists.items()}, shapes[chosen][0])
+    told = stored.metadata.get("columns")
+    columns = None if told is None else _texts(told)
+    if told is not None and columns is None:
+        raise _no_list(path, "columns")
+    require_columns(path, columns, shapes[chosen][1])
+    others = [key for key in (*stored.tensors, *stored.metadata) if key not in (chosen, names)]
+    found = checked(path, values, None if names is None else lists[names], columns)
+    return replace(found, notes=unused(path, others, names))
 
 
 def _array(stored: SafetensorsCheckpoint, key: str) -> NDArray[Any]:
@@ -63,17 +75,32 @@ def _array(stored: SafetensorsCheckpoint, key: str) -> NDArray[Any]:
     return decode(data, info.dtype, info.shape)
 
 
-def _list(path: Path, metadata: Mapping[str, str], keys: Iterable[str]) -> list[str] | None:
-    """Return the first list of texts under one of ``keys``, or None."""
-    key = next((key for key in keys if key in metadata), None)
-    if key is None:
-        return None
-    try:
-        found = json.loads(metadata[key])
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, list) or not all(isinstance(entry, str) for entry in found):
-        raise DescriptorError(
-            path, f"{key!r} in its metadata is no JSON list of texts", "one name per row"
-        )
+def _lists(path: Path, metadata: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the lists of texts under keys that are called like class names.
+
+    Raises:
+        DescriptorError: there is such a key, but no list.
+
+    """
+    there = [key for key in NAME_LISTS if key in metadata]
+    found = {key: texts for key in there if (texts := _texts(metadata[key])) is not None}
+    if there and not found:
+        raise _no_list(path, there[0])
     return found
+
+
+def _texts(text: str) -> list[str] | None:
+    """Return a JSON list of texts, or None."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, list) or not all(isinstance(entry, str) for entry in found):
+        return None
+    return found
+
+
+def _no_list(path: Path, key: str) -> DescriptorError:
+    return DescriptorError(
+        path, f"{key!r} in its metadata is no JSON list of texts", "one name per row"
+    )

@@ -7,10 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from icis_cli.descriptors.name_columns import rank
 from icis_cli.errors import DescriptorError
-
-#: What a column of class names is called, in lower case.
-NAME_COLUMNS = ("", "class", "classes", "class_name", "name", "label", "id")
 
 #: How yes and no are written by pandas and by spreadsheets.
 _TRUTH = {"true": 1.0, "false": 0.0}
@@ -19,6 +17,11 @@ _COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 
 #: It may be a thousand, or one and nothing: 1,000.
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+
+#: The same with a point, as in countries that have decimal commas: 1.000.
+_POINT_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
+
+_WHOLE = re.compile(r"[0-9]+(\.0+)?")
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,14 @@ class Numbers:
         return (f"{path}: 0,5 is read as 0.5 (decimal comma)",) if self.comma else ()
 
 
-def numbers_of(path: Path, cells: Iterable[str]) -> Numbers:
+def numbers_of(path: Path, cells: Iterable[str], separator: str) -> Numbers:
     """Tell how numbers are written, by all cells that may hold one.
 
     Raises:
-        DescriptorError: a comma may be a decimal one, or may set thousands apart.
+        DescriptorError: a comma or a point may be a decimal one, or may set thousands apart.
 
     """
-    clear = doubtful = points = ""
+    clear = doubtful = points = thousands = ""
     for cell in cells:
         if _COMMA.fullmatch(cell):
             if _THOUSANDS.fullmatch(cell):
@@ -63,7 +66,19 @@ def numbers_of(path: Path, cells: Iterable[str]) -> Numbers:
             else:
                 clear = clear or cell
         elif "." in cell and is_number(cell):
-            points = points or cell
+            if _POINT_THOUSANDS.fullmatch(cell):
+                thousands = thousands or cell
+            else:
+                points = points or cell
+    # Who separates cells with commas writes decimal points. Others may have decimal commas.
+    if thousands and not points and not clear and not doubtful and separator != ",":
+        raise DescriptorError(
+            path,
+            f"found {thousands!r}: the point may be a decimal one, or set thousands apart",
+            f"save it with {float(thousands)} or {thousands.replace('.', '')} instead: with "
+            "decimal points, and without marks between thousands",
+        )
+    points = points or thousands
     if clear and not points:
         return Numbers(comma=True)
     if clear or doubtful:
@@ -85,7 +100,12 @@ def is_number(cell: str, *, comma: bool = False) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell  # Python takes 1_000 for a number; nobody else does
+
+
+def is_whole(cell: str) -> bool:
+    """Tell whether a cell is a whole number without a sign, such as an id."""
+    return _WHOLE.fullmatch(cell) is not None
 
 
 def counts(cells: Sequence[str]) -> bool:
@@ -148,7 +168,7 @@ def _odd_column(
             path, f"{called} is empty", "fill it in, or take it out of the table"
         )
     shown = ", ".join(repr(word[:40]) for word in words[:3]) + (", ..." if words[3:] else "")
-    if called[len("column ") :].strip("'").casefold() in NAME_COLUMNS:
+    if rank(called[len("column ") :].strip("'")):
         return DescriptorError(
             path,
             f"{called} holds words ({shown}), expected numbers",

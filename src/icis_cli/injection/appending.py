@@ -6,15 +6,15 @@ and again when they are written.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from icis_cli.arrays import FloatArray, IntArray, encode
 from icis_cli.checkpoint.base import Buffer, Checkpoint, Edit, TensorInfo
+from icis_cli.checkpoint.folder import torch_file
 from icis_cli.checkpoint.head import Head
-from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
 from icis_cli.checkpoint.torch_tensors import tied
 from icis_cli.errors import TrainingError
 from icis_cli.injection.injector import Injector
@@ -95,15 +95,23 @@ def widened(checkpoint: Checkpoint, keys: tuple[str, ...], count: int) -> dict[s
 
 def shortened(checkpoint: Checkpoint, keys: tuple[str, ...], count: int) -> dict[str, Edit]:
     """Make the edits that leave the first ``count`` rows of layers, byte for byte."""
+    names = (f"{key}.{part}" for key in keys for part in ("weight", "bias"))
+    return cut(checkpoint, (name for name in names if name in checkpoint.tensors), count)
+
+
+def cut(checkpoint: Checkpoint, names: Iterable[str], count: int) -> dict[str, Edit]:
+    """Make the edits that leave the first ``count`` rows of tensors, byte for byte."""
     edits: dict[str, Edit] = {}
-    for key in keys:
-        for name in (f"{key}.weight", f"{key}.bias"):
-            if name in checkpoint.tensors:
-                info = checkpoint.tensors[name]
-                data = memoryview(checkpoint.raw(name)).cast("B")
-                kept = data[: len(data) // info.shape[0] * count]
-                edits[name] = Edit(TensorInfo(info.dtype, (count, *info.shape[1:])), (kept,))
+    for name in names:
+        info = checkpoint.tensors[name]
+        kept = _first_rows(checkpoint, name, count)
+        edits[name] = Edit(TensorInfo(info.dtype, (count, *info.shape[1:])), (kept,))
     return edits
+
+
+def _first_rows(checkpoint: Checkpoint, name: str, count: int) -> memoryview:
+    data = memoryview(checkpoint.raw(name)).cast("B")
+    return data[: len(data) // checkpoint.tensors[name].shape[0] * count]
 
 
 def tied_to(checkpoint: Checkpoint, keys: Collection[str]) -> dict[str, str]:
@@ -115,15 +123,57 @@ def tied_to(checkpoint: Checkpoint, keys: Collection[str]) -> dict[str, str]:
         key -> the one of ``keys`` that it shares its values with.
 
     """
-    if not isinstance(checkpoint, TorchCheckpoint):
+    file = torch_file(checkpoint)
+    if file is None:
         return {}
     found: dict[str, str] = {}
-    for group in tied(checkpoint.state):
+    for group in tied(file.state):
         own = next((key for key in keys if key in group), None)
         if own is not None:
             others = (key for key in group if key not in keys and key in checkpoint.tensors)
             found |= dict.fromkeys(others, own)
     return found
+
+
+def grown_with(
+    checkpoint: Checkpoint, keys: Collection[str], counts: Collection[int]
+) -> dict[str, str]:
+    """Return the tensors that got injected rows because they are, or were, one with a head.
+
+    A checkpoint that was a PyTorch file before may hold them as tensors of their own: such a
+    matrix has the very rows of the head, as many as that had after one of the injections.
+
+    Args:
+        checkpoint: with injected rows.
+        keys: of the tensors that rows were injected into.
+        counts: of rows that these had after each injection.
+
+    Returns:
+        key -> the one of ``keys`` whose rows it has.
+
+    """
+    found = tied_to(checkpoint, keys)
+    for own in (key for key in keys if key.endswith(".weight")):
+        for key in checkpoint.tensors:
+            if key not in keys and key not in found and _begins(checkpoint, own, key, counts):
+                found[key] = own
+                # A number per class could be that of another tensor by chance, a row could not.
+                bias, other = (f"{name.removesuffix('.weight')}.bias" for name in (own, key))
+                both = bias in keys and other in checkpoint.tensors and other not in keys
+                if both and _begins(checkpoint, bias, other, counts):
+                    found[other] = bias
+    return found
+
+
+def _begins(checkpoint: Checkpoint, own: str, key: str, counts: Collection[int]) -> bool:
+    """Tell whether a tensor is the beginning of another one, as long as one of ``counts``."""
+    whole, part = checkpoint.tensors[own], checkpoint.tensors[key]
+    if part.dtype != whole.dtype or part.shape[1:] != whole.shape[1:] or not part.shape:
+        return False
+    rows = part.shape[0]
+    return rows in counts and _first_rows(checkpoint, own, rows) == _first_rows(
+        checkpoint, key, rows
+    )
 
 
 @dataclass(frozen=True)

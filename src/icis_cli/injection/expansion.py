@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -49,6 +49,8 @@ class Expansion:
         certainty: how sure each new row is; None where no seen class was held out.
         notes: what a person may want to check.
         warnings: what is odd about the descriptors.
+        ties: keys of tensors that lose rows because they have those of the head -> the tensor of
+            the head. Which ones gain rows with it, depends on the container that is written.
 
     """
 
@@ -62,6 +64,7 @@ class Expansion:
     certainty: Certainty | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    ties: Mapping[str, str] = field(default_factory=dict)
 
     def outputs(self, out: Path) -> tuple[Path, ...]:
         """Return the files that :meth:`write` makes, the checkpoint last."""
@@ -73,12 +76,15 @@ class Expansion:
         notes = list(self.checkpoint.left_behind())
         if container is not type(self.checkpoint):
             notes += self.checkpoint.only_here()
-        else:
-            verb = "loses the new rows" if self.record is None else "gets the new rows"
+        elif self.record is not None:
             notes += [
-                f"{key!r} shares its values with {own!r}, and {verb}, too"
+                f"{key!r} shares its values with {own!r}, and gets the new rows, too"
                 for key, own in tied_to(self.checkpoint, self.edits).items()
             ]
+        notes += [
+            f"{key!r} shares its values with {own!r}, and loses the new rows, too"
+            for key, own in self.ties.items()
+        ]
         if self.record is not None and not self._has_room(container):
             notes.append(
                 "the record is too long for the file's header: it is in "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from icis_cli.checkpoint.base import Checkpoint
-from icis_cli.checkpoint.folder import FolderCheckpoint
+from icis_cli.checkpoint.folder import FolderCheckpoint, torch_file
 from icis_cli.checkpoint.onnx_graph import class_dimensions
 from icis_cli.checkpoint.sharded import ShardedCheckpoint
 from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
@@ -19,19 +20,39 @@ from icis_cli.verification.result import Check
 def beside_checks(old: Checkpoint, new: Checkpoint, record: Record, before: int) -> Iterator[Check]:
     """Compare what goes with the tensors, where rows were added to ``before`` rows."""
     names = record.class_names
-    if isinstance(new, TorchCheckpoint):
-        found = entries_difference(old, new, record, before)
+    file = torch_file(new)
+    if file is not None:
+        # Into one file, a folder gives its tensors alone; another folder is a copy.
+        source = torch_file(old) if isinstance(new, FolderCheckpoint) else None
+        lost = file is new and _is_bare(file) and _steps(record, before) > 1
+        found = None if lost else entries_difference(source or old, file, record, before)
         yield Check("beside", found, "all that is in the file beside its tensors follows from OLD")
     elif type(old) is type(new) or not isinstance(new, FolderCheckpoint):
         odd = _odd_key(old.metadata, new.metadata)
         # A step between may have been in a format without metadata.
-        lost = len(record.rounds) > 1 and not set(new.metadata) - {METADATA_KEY}
+        lost = _steps(record, before) > 1 and not set(new.metadata) - {METADATA_KEY}
         odd = None if lost else odd
         told = f"its metadata differs in {odd!r}"
         yield Check("metadata", None if odd is None else told, "the same")
     if isinstance(old, FolderCheckpoint) and isinstance(new, FolderCheckpoint):
-        found = _folder_difference(old, new, names, before) or _shards_difference(old, new)
+        found = _folder_difference(old, new, names, before)
+        found = found or _shards_difference(old, new, record.dropped)
         yield Check("folder", found, "the same files, config.json but for the classes")
+
+
+def _steps(record: Record, before: int) -> int:
+    """Return how many injections there were since a head had ``before`` rows.
+
+    Of several, it is not known in which formats the steps between were.
+    """
+    ends = itertools.accumulate((part.classes for part in record.rounds), initial=record.seen)
+    return sum(end > before for end in ends)
+
+
+def _is_bare(file: TorchCheckpoint) -> bool:
+    """Tell whether a file holds tensors alone, as one made from another format does."""
+    bare = file.chosen.key is None and not getattr(file.state, "_metadata", None)
+    return bare and set(file.state) == set(file.tensors)
 
 
 def frame_check(old: Checkpoint, new: Checkpoint) -> Iterator[Check]:
@@ -86,14 +107,18 @@ def _folder_difference(
     return None
 
 
-def _shards_difference(old: FolderCheckpoint, new: FolderCheckpoint) -> str | None:
+def _shards_difference(
+    old: FolderCheckpoint, new: FolderCheckpoint, dropped: tuple[str, ...]
+) -> str | None:
     """Say which file with tensors holds others than before, or says something else."""
-    if set(old.shards) != set(new.shards):
-        name = min(set(old.shards) ^ set(new.shards))
+    where = old.without(dropped).where
+    odd_names = set(where.values()) ^ set(new.shards)
+    if odd_names:
+        name = min(odd_names)
         return f"{new.path.name} {'has' if name in new.shards else 'lacks'} {name}"
     for key, name in new.where.items():
-        if old.where.get(key, name) != name:
-            return f"{key!r} is in {name}, it was in {old.where[key]}"
+        if where.get(key, name) != name:
+            return f"{key!r} is in {name}, it was in {where[key]}"
     for name, shard in new.shards.items():
         odd = _odd_key(old.shards[name].metadata, shard.metadata)
         if odd is not None:
@@ -109,11 +134,10 @@ def _index_difference(old: ShardedCheckpoint, new: ShardedCheckpoint) -> str | N
         return f"its index is {new.index_name}, it was {old.index_name}"
     wanted = {key: value for key, value in old.index.items() if key != "weight_map"}
     totals = dict(old.index.get("metadata") or {})
-    both = [key for key in new.tensors if key in old.tensors]
     for name, of in (("total_size", "size"), ("total_parameters", "count")):
         if type(totals.get(name)) in (int, float):
-            infos = ((new.tensors[key], old.tensors[key]) for key in both)
-            totals[name] += sum(getattr(now, of) - getattr(was, of) for now, was in infos)
+            totals[name] += sum(getattr(info, of) for info in new.tensors.values())
+            totals[name] -= sum(getattr(info, of) for info in old.tensors.values())
             wanted["metadata"] = totals
     given = {key: value for key, value in new.index.items() if key != "weight_map"}
     for key in (*wanted, *given):

@@ -9,8 +9,8 @@ import numpy as np
 
 from icis_cli.arrays import ITEM_SIZE
 from icis_cli.checkpoint.base import Checkpoint, TensorInfo
+from icis_cli.checkpoint.folder import FolderCheckpoint, torch_file
 from icis_cli.checkpoint.head import Head, auxiliary_heads
-from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
 from icis_cli.injection.appending import tied_to
 from icis_cli.injection.record import Record
 from icis_cli.verification.result import Check
@@ -50,7 +50,7 @@ def grown(old: Checkpoint, new: Checkpoint, head: Head, record: Record) -> Grown
     for key in (*own, *sides):
         if key in tensors:
             tensors[key] = _of_rows(tensors[key], total)
-    counts = _counts(new, len(head.weight), record)
+    counts = _counts(old, new, len(head.weight), record)
     ties: dict[str, str] = {}
     for key, other in tied_to(old, (*own, *sides)).items():
         there = new.tensors[key].shape[:1] if key in new.tensors else ()
@@ -65,11 +65,12 @@ def _of_rows(info: TensorInfo, rows: int) -> TensorInfo:
     return TensorInfo(info.dtype, (rows, *info.shape[1:]))
 
 
-def _counts(new: Checkpoint, before: int, record: Record) -> list[int]:
+def _counts(old: Checkpoint, new: Checkpoint, before: int, record: Record) -> list[int]:
     """Return how many rows tensors may have that were one with the head.
 
-    A copy of a PyTorch file keeps them one with it; another format cannot. Where there were
-    several injections, it is not known in which formats the steps between were.
+    A copy of a PyTorch file, or of a folder with one, keeps them one with it; another format
+    cannot, nor a folder that becomes a file. Where there were several injections, it is not known
+    in which formats the steps between were.
     """
     end, counts = record.seen, [before]
     for part in record.rounds:
@@ -78,7 +79,8 @@ def _counts(new: Checkpoint, before: int, record: Record) -> list[int]:
             counts.append(end)
     if len(counts) > 2:
         return counts
-    return counts[-1:] if isinstance(new, TorchCheckpoint) else counts[:1]
+    copied = isinstance(new, FolderCheckpoint) or not isinstance(old, FolderCheckpoint)
+    return counts[-1:] if copied and torch_file(new) is not None else counts[:1]
 
 
 def table_check(
