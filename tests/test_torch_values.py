@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import pathlib
-from collections import defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from icis_cli import Ridge, align, expand, find_head, fit, open_checkpoint, read_descriptors, verify
+from icis_cli.checkpoint.torch_entries import NewHead, updated
 from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
 from icis_cli.errors import CheckpointError
 
@@ -41,6 +43,8 @@ VALUES: dict[str, Any] = {
     "span": dt.timedelta(days=3),
     "torch": torch.__version__,
     "path": pathlib.PosixPath("a/b"),
+    "bytearray": bytearray(b"ab\xff"),
+    "empty bytearray": bytearray(),
 }
 
 
@@ -122,6 +126,99 @@ def test_names_and_counts_of_numpy_follow_the_head(tmp_path):
     assert new["names"] == root["names"]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        [np.str_(f"c{n}") for n in range(SEEN)],
+        tuple(np.str_(f"c{n}") for n in range(SEEN)),
+        np.array([f"c{n}".encode() for n in range(SEEN)]),
+    ],
+)
+def test_names_of_numpy_are_names(tmp_path, names):
+    root = {"model": state(), "classes": names}
+    torch.save(root, tmp_path / "m.pt")
+    read = open_checkpoint(tmp_path / "m.pt").labels.class_names
+    assert read == tuple(f"c{n}" for n in range(SEEN))
+    assert all(type(name) is str for name in read)
+    new = loaded(expanded(tmp_path / "m.pt"))["classes"]
+    assert type(new) is type(names)
+    texts = [name.decode() if isinstance(name, bytes) else str(name) for name in new]
+    assert texts == [f"c{n}" for n in range(SEEN + UNSEEN)]
+
+
+def test_names_deep_in_the_options_follow_the_head(tmp_path):
+    names = [f"c{n}" for n in range(SEEN)]
+    inner: dict[str, Any] = {"classes": names, "num_classes": SEEN}
+    for level in range(6):
+        inner = {f"level{level}": inner}
+    torch.save({"model": state(), "config": inner}, tmp_path / "m.pt")
+    assert open_checkpoint(tmp_path / "m.pt").labels.class_names == tuple(names)
+    found = loaded(expanded(tmp_path / "m.pt"))["config"]
+    for level in reversed(range(6)):
+        found = found[f"level{level}"]
+    assert found["num_classes"] == len(found["classes"]) == SEEN + UNSEEN
+
+
+@pytest.mark.parametrize(
+    "index", [{"a": 0, 5: 0}, {"a": 0, 5: 0, None: 1}, {"a": np.int64(0), 5: 1}]
+)
+def test_an_index_with_odd_names_is_read_or_left(tmp_path, index):
+    torch.save({"model": state(), "class_to_idx": index}, tmp_path / "m.pt")
+    assert loaded(expanded(tmp_path / "m.pt"))["class_to_idx"] == index
+
+
+def test_options_that_lie_in_many_others(tmp_path):
+    """Looked at each time that they occur, they would take hours."""
+    inner: dict[str, Any] = {"num_classes": SEEN}
+    for _ in range(4):
+        inner = {f"k{number}": inner for number in range(300)}
+    torch.save({"model": state(), "args": inner}, tmp_path / "m.pt")
+    found = loaded(expanded(tmp_path / "m.pt"))["args"]
+    assert found["k0"]["k7"]["k1"]["k299"]["num_classes"] == SEEN + UNSEEN
+    assert found["k0"]["k7"] is found["k1"]["k7"]
+
+
+def test_a_list_that_lies_in_many_options(tmp_path):
+    """Looked at each time that it occurs, it would take minutes."""
+    names = [f"c{n}" for n in range(200_000)]
+    options = {f"k{number}": {"names": names} for number in range(5_000)}
+    # Two counts are one object.
+    options |= {"NUM_CLASSES": SEEN, "num_classes": SEEN}  # type: ignore[dict-item]
+    torch.save({"model": state(), "args": options}, tmp_path / "m.pt")
+    checkpoint = open_checkpoint(tmp_path / "m.pt")
+    assert len(checkpoint.labels.class_names or ()) == 200_000
+    head = NewHead(SEEN, SEEN + 1, ("x",) * (SEEN + 1))
+    new = updated("args", options, head)
+    assert new["num_classes"] == SEEN + 1
+    assert new["k0"]["names"] is names
+
+
+def test_odd_things_that_are_harmless(tmp_path):
+    """What training scripts do have beside plain entries is read and carried over."""
+    whole = OrderedDict(state())
+    vars(whole)["_metadata"] = OrderedDict({"fc": {"version": 1}})
+    parameter = torch.nn.Parameter(torch.ones(2))
+    parameter.no_decay = True  # type: ignore[attr-defined]
+    root: dict[Any, Any] = {
+        "model": whole,
+        "small": torch.ones(1).expand(3, 4),
+        "weight": parameter,
+        "counts": Counter("abca"),
+        "rows": torch.zeros(2, 2).to_sparse(),
+        "args": argparse.Namespace(inner=argparse.Namespace(lr=1), device=torch.device("cpu")),
+        float("nan"): {torch.ones(1): 2},
+        (1, None): torch.float16,
+    }
+    root["itself"] = root
+    torch.save(root, tmp_path / "m.pt")
+    new = loaded(expanded(tmp_path / "m.pt"))
+    assert vars(new["model"]) == vars(whole)
+    assert new["weight"].no_decay is True
+    assert type(new["args"].inner) is argparse.Namespace
+    assert new["counts"] == root["counts"]
+    assert new["small"].stride() == (0, 0)
+
+
 def test_labels_in_the_options_are_class_names(tmp_path):
     names = [f"c{n}" for n in range(SEEN)]
     for labels in (names, dict(enumerate(names)), tuple(names)):
@@ -153,6 +250,7 @@ class Names(list[Any]):
         ({"day": np.datetime64("2024-01-01")}, ["day"]),
         ({"kind": np.float32}, ["kind"]),
         ({"log": defaultdict(list, {"loss": [1.0]}), "kind": 3}, ["log"]),
+        ({"kind": OrderedDict, "log": [1]}, ["kind"]),
     ],
 )
 def test_what_to_take_out_is_told(tmp_path, entries, named):

@@ -99,7 +99,13 @@ def training(tmp_path: Path, world: World) -> Path:
         "epoch": 3,
         "classes": list(world.names[:40]),
         "args": argparse.Namespace(num_classes=40, lr=0.1),
-        "scores": {"history": [0.5, float("nan")], "best": torch.ones(2)},
+        "scores": {
+            "history": [0.5, float("nan")],
+            "best": torch.ones(2),
+            "zero": 0.0,
+            "found": {1},
+        },
+        1: "a key that is a number",
     }
     torch.save(root, tmp_path / "train.pth")
     return tmp_path / "train.pth"
@@ -156,6 +162,11 @@ def injector_for_entry(path: Path, descriptors: Path, entry: str) -> Any:
         (lambda r: r["scores"]["best"].add_(1), "its entry 'scores' is not what follows"),
         (lambda r: r["scores"]["history"].append(1), "its entry 'scores' is not what follows"),
         (lambda r: r["model"].update(step=1), "its entry 'step' is more than follows"),
+        (lambda r: r["scores"].update(zero=-0.0), "its entry 'scores' is not what follows"),
+        (lambda r: r["scores"].update(found={True}), "its entry 'scores' is not what follows"),
+        (lambda r: r["scores"]["best"].requires_grad_(), "its entry 'scores' is not what follows"),
+        (lambda r: r["model"]["fc.bias"].requires_grad_(), "its tensor 'fc.bias' is to be trained"),
+        (lambda r: r.update({True: r.pop(1)}), "its entry 1 is missing"),
     ],
 )
 def test_entries_beside_the_network(training, descriptors, change, reason):
@@ -170,6 +181,21 @@ def test_entries_beside_the_network(training, descriptors, change, reason):
     found = verify(training, new)
     assert failed(found) == ["beside"]
     assert reason in str(found.difference)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"names": ["run"]},
+        {"labels": ["loss", "accuracy"]},
+        {"classes": [f"c{n}" for n in range(39)]},
+        {"hyper_parameters": {"names": ["a", "b"]}},
+    ],
+)
+def test_lists_that_are_not_of_the_classes(tmp_path, world, descriptors, entries):
+    torch.save({"state_dict": world.state(), **entries}, tmp_path / "old.pt")
+    new = injected(tmp_path / "old.pt", tmp_path / "new.pt", descriptors)
+    assert verify(tmp_path / "old.pt", new).difference is None
 
 
 def test_a_state_dict_that_was_put_elsewhere(tmp_path, world, descriptors):

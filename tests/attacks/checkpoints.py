@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import io
 import json
 import os
+import pathlib
 import pickle
 import struct
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +79,46 @@ def _written(name: str, content: Callable[[Path], bytes]) -> Make:
         return name
 
     return make
+
+
+def _beside(value: Callable[[], Any]) -> Make:
+    """Return what makes a file with a value beside a good state dict."""
+    return _numpy(lambda _: value())
+
+
+def _odd_type() -> OrderedDict[str, Any]:
+    """Return what numpy takes for a type of objects that takes eight bytes."""
+    odd: OrderedDict[str, Any] = OrderedDict(names=["a"], formats=["O"])
+    vars(odd)["itemsize"] = 8
+    return odd
+
+
+def _with_attribute(value: Any, name: Any, content: Any) -> Any:
+    vars(value)[name] = content
+    return value
+
+
+def _deep(_: Path) -> bytes:
+    """Return lists so deep in each other that Python could not write them."""
+    content = saved({"model": state(), "log": 12345})
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        before, after = archive.read(name).split(b"M\x39\x30")
+    return _swapped(content, "data.pkl", before + b"]" * 3000 + b"a" * 2999 + after)
+
+
+def _repeated(_: Path) -> bytes:
+    """Return a file with the same dictionary in others 3 billion times."""
+    inner: dict[str, Any] = {"x": 1}
+    for _level in range(3):
+        inner = {f"k{number}": inner for number in range(1500)}
+    return saved({"a": inner})
+
+
+def _by_rows(_: Path) -> bytes:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that such tensors are new to it
+        return saved(state() | {"x.weight": torch.eye(2).to_sparse_csr()})
 
 
 def _header(header: Any, data: bytes = b"", *, length: int | None = None) -> bytes:
@@ -176,6 +219,66 @@ PICKLES: dict[str, Make] = {
     "numpy's array itself": _numpy(lambda _: np.ndarray),
     "bytes of a terabyte": _numpy(lambda _: _Makes(bytes, (1 << 40,))),
     "a date made of code": _numpy(lambda folder: _Makes(dt.datetime, (_Runs(folder), 1, 1))),
+    "a date that there is not": _beside(lambda: _Makes(dt.date, (b"\xff\xff\x01\xff",))),
+    "options that turn into a numpy type of addresses": _beside(
+        lambda: _array(
+            (1,),
+            _Makes(argparse.Namespace, (), ({"dtype": _odd_type()}, {"__class__": np.dtype})),
+            b"A" * 8,
+        )
+    ),
+    "options made as a tensor that turn into one": _beside(
+        lambda: _array(
+            (1,),
+            _Makes(
+                torch._tensor._rebuild_from_type_v2,
+                (
+                    argparse.Namespace,
+                    argparse.Namespace,
+                    (),
+                    {"dtype": _odd_type(), "__class__": np.dtype},
+                ),
+            ),
+            b"A" * 8,
+        )
+    ),
+    "options with a number as name": _beside(lambda: _with_attribute(argparse.Namespace(), 5, 6)),
+    "a path that is no text": _beside(
+        lambda: _Makes(pathlib.PosixPath, ("a",), (None, {"_parts": 5}))
+    ),
+    "a bytearray of a gigabyte": _beside(lambda: _Makes(bytearray, (1 << 30,))),
+    "a bytearray of a gigabyte, legacy": _written(
+        "m.pth",
+        lambda _: saved(
+            state() | {"x": _Makes(bytearray, (np.int64(1 << 30),))},
+            _use_new_zipfile_serialization=False,
+        ),
+    ),
+    "a state dict whose copy is another class": _written(
+        "m.pt",
+        lambda _: saved(_with_attribute(OrderedDict(state()), "copy", OrderedDict)),
+    ),
+    "a numpy type among the versions of modules": _written(
+        "m.pt",
+        lambda _: saved(_with_attribute(OrderedDict(state()), "_metadata", {"a": np.dtype})),
+    ),
+    "a tensor that hides a method of tensors": _written(
+        "m.pt",
+        lambda _: saved(state() | {"fc.weight": _with_attribute(torch.ones(10, 8), "detach", 5)}),
+    ),
+    "a tensor of a gigabyte of a legacy file of none": _written(
+        "m.pth",
+        lambda _: saved(
+            {"fc.weight": _Makes(torch.Tensor, (20_000, 20_000))},
+            _use_new_zipfile_serialization=False,
+        ),
+    ),
+    "lists 3,000 deep in each other": _written("m.pt", _deep),
+    "a dictionary 3 billion times in others": _written("m.pt", _repeated),
+    "a head of 1.6 GB that repeats one number": _written(
+        "m.pt", lambda _: saved({"fc.weight": torch.ones(1).expand(20_000, 20_000)})
+    ),
+    "a tensor of rows without zeros": _written("m.pt", _by_rows),
 }
 
 

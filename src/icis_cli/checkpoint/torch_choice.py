@@ -66,7 +66,7 @@ def choose(path: Path, root: Mapping[str, Any], wanted: str | None) -> Chosen:
         small = (key for key in WRAPPERS if _has_tensors(root.get(key)))
         usual = entries[0] if entries else next(small, None)
     if usual is None:
-        deep = None if _has_tensors(root) else _deep_state(root, ())
+        deep = None if _has_tensors(root) else _deep_state(root)
         if deep is not None:
             where = "".join(f"[{key!r}]" for key in deep)
             raise CheckpointError(
@@ -92,14 +92,24 @@ def is_state(value: Any) -> bool:
     )
 
 
-def _deep_state(value: Any, keys: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Return the keys that lead to the first network in dictionaries within each other, or None."""
-    if is_state(value):
-        return keys
-    if not isinstance(value, Mapping) or len(keys) == _DEPTH or len(value) > _MOST:
-        return None
-    found = (_deep_state(part, (*keys, key)) for key, part in value.items() if type(key) is str)
-    return next((deep for deep in found if deep is not None), None)
+def _deep_state(root: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the keys that lead to the nearest network in dictionaries within each other."""
+    seen: set[int] = set()  # a file may have one dictionary in others any number of times
+    level: list[tuple[tuple[str, ...], Any]] = [((), root)]
+    for _ in range(_DEPTH):
+        inner: list[tuple[tuple[str, ...], Any]] = []
+        for keys, value in level:
+            if len(value) > _MOST or len(seen) > _MOST:
+                continue
+            for key, part in value.items():
+                if type(key) is not str or not isinstance(part, Mapping) or id(part) in seen:
+                    continue
+                if is_state(part):
+                    return (*keys, key)
+                seen.add(id(part))
+                inner.append(((*keys, key), part))
+        level = inner
+    return None
 
 
 def _without(entries: list[str], key: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ checkpoint, or follows the new one where that is a matter of a number or a list 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +34,8 @@ _NAME_TABLES = ("names", "idx_to_class", "id2label", "labels")
 _COUNTS = ("num_classes", "n_classes", "nb_classes", "num_labels")
 _ARCHITECTURES = ("arch", "model", "model_name", "architecture")
 
-#: Entries may lie in entries this deep, and so many are looked through.
-_DEPTH, _MOST = 4, 10_000
+#: Options may lie in options this deep, and so many are looked through.
+_DEPTH, _MOST = 8, 10_000
 
 
 def notes_on(root: Mapping[str, Any], chosen: Chosen) -> tuple[str, ...]:
@@ -49,9 +49,9 @@ def notes_on(root: Mapping[str, Any], chosen: Chosen) -> tuple[str, ...]:
     elif chosen.others:
         found += f" (there is {listed(chosen.others)}, too: --state {chosen.others[0]} takes that)"
     notes = [found]
-    stale = [repr(key) for key, value in root.items() if is_stale(key, value, chosen)]
+    stale = stale_entries(root, chosen)
     if stale:
-        entries = ", ".join(stale)
+        entries = ", ".join(map(repr, stale))
         verb = "belongs" if len(stale) == 1 else "belong"
         notes.append(f"{entries} {verb} to the old head and will be left out of a new checkpoint")
     rows = _rows_of(chosen.state)
@@ -65,11 +65,14 @@ def notes_on(root: Mapping[str, Any], chosen: Chosen) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def is_stale(key: str, value: Any, chosen: Chosen) -> bool:
-    """Tell whether an entry beside the state dict would still belong to the old head."""
-    if key == chosen.key:
-        return False
-    return key in _TRAINING_STATE or is_state(value) or _holds_old(value, set(chosen.state), set())
+def stale_entries(root: Mapping[str, Any], chosen: Chosen) -> list[str]:
+    """Return the entries beside the state dict that would still belong to the old head."""
+    old = _holding_old(root, set(chosen.state))
+    return [
+        key
+        for key, value in root.items()
+        if key != chosen.key and (key in _TRAINING_STATE or is_state(value) or id(value) in old)
+    ]
 
 
 def labels_of(root: Mapping[str, Any], chosen: Chosen) -> Labels:
@@ -79,12 +82,14 @@ def labels_of(root: Mapping[str, Any], chosen: Chosen) -> Labels:
     rows; without such, the first one.
     """
     lists: list[tuple[str, ...]] = []
+    looked_at: set[tuple[str, int]] = set()  # one list may lie in thousands of options
     arch: str | None = None
     is_timm = root.get("version") == 2 and "state_dict" in root  # its training script
     for where, key, value in _told(root):
-        names = _names_in(key, value)
-        if names is not None:
-            lists.append(names)
+        if (key.lower(), id(value)) not in looked_at:
+            looked_at.add((key.lower(), id(value)))
+            names = _names_in(key, value)
+            lists += [] if names is None else [names]
         # Without options, the script of timm keeps the name of the class there.
         if key in _ARCHITECTURES and isinstance(value, str) and not (is_timm and where == key):
             arch = arch or value
@@ -104,24 +109,54 @@ class NewHead:
 
 def updated(key: str, value: Any, head: NewHead) -> Any:
     """Return an entry beside the state dict as the new head has it."""
-    return _follow_in(value, head, _DEPTH) if key in _SETTINGS else _follow(key, value, head)
+    if key in _SETTINGS:
+        return _follow_in(value, head, _DEPTH, _Known({}, {}))
+    return _follow(key, value, head)
 
 
-def _follow_in(value: Any, head: NewHead, depth: int) -> Any:
+@dataclass(frozen=True)
+class _Known:
+    """What became of values that may lie in several options: each is looked at once.
+
+    Attributes:
+        options: identity and depth -> those brought up to date.
+        values: key and identity -> the same of a single value.
+
+    """
+
+    options: dict[tuple[int, int], Any]
+    values: dict[tuple[Any, int], Any]
+
+
+def _follow_in(value: Any, head: NewHead, depth: int, known: _Known) -> Any:
     """Return options with what tells of classes brought up to date; the same object without it."""
     items = _items(value)
-    if items is None or not depth or len(items) > _MOST:
+    if items is None or not depth or len(items) > _MOST or len(known.options) > _MOST:
         return value
+    if (id(value), depth) in known.options:
+        return known.options[id(value), depth]
+    known.options[id(value), depth] = value  # a pickle may hold a dictionary that lies in itself
     changed = {}
     for key, part in items.items():
-        new = _follow(key, part, head)
-        new = _follow_in(part, head, depth - 1) if new is part and part is not value else new
+        place = key, id(part)
+        if place not in known.values:
+            known.values[place] = _follow(key, part, head)
+        new = known.values[place]
+        new = _follow_in(part, head, depth - 1, known) if new is part else new
         if new is not part:
             changed[key] = new
-    if not changed:
-        return value
+    if changed:
+        known.options[id(value), depth] = _changed(value, changed)
+    return known.options[id(value), depth]
+
+
+def _changed(value: Any, changed: Mapping[str, Any]) -> Any:
+    """Return a copy of options with some of them changed."""
     if isinstance(value, argparse.Namespace):
-        return argparse.Namespace(**{**items, **changed})
+        new = argparse.Namespace()
+        vars(new).update(vars(value))
+        vars(new).update(changed)
+        return new
     copy = value.copy()
     copy.update(changed)
     return copy
@@ -132,14 +167,21 @@ def _follow(key: str, value: Any, head: NewHead) -> Any:
     names = _names_in(key, value)
     if names is not None and len(names) == head.before:
         if isinstance(value, StoredArray):
-            return StoredArray.of(np.array(head.class_names))
+            texts = np.array(head.class_names)
+            return StoredArray.of(_encoded(texts) if value.values.dtype.kind == "S" else texts)
         if isinstance(value, Mapping) and key.lower() == _NAME_INDEX:
             return {name: row for row, name in enumerate(head.class_names)}
         if isinstance(value, Mapping):
             kind = type(next(iter(value)))  # rows may be kept as text
             return {kind(row): name for row, name in enumerate(head.class_names)}
         return type(value)(head.class_names)
-    return head.after if key in _COUNTS and _is_count(value) and value == head.before else value
+    counts = isinstance(key, str) and key in _COUNTS and _is_count(value)
+    return head.after if counts and value == head.before else value
+
+
+def _encoded(names: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return names as old files of numpy hold them: as bytes."""
+    return np.char.encode(names, "utf-8")
 
 
 def _told(root: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
@@ -147,20 +189,24 @@ def _told(root: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for key, value in root.items():
         if isinstance(key, str) and key not in _SETTINGS:
             yield key, key, value
-    seen: set[int] = set()
+    seen: set[tuple[int, int]] = set()
     for key in _SETTINGS:
-        yield from _told_in(key, root.get(key), seen)
+        yield from _told_in(key, root.get(key), _DEPTH, seen)
 
 
-def _told_in(where: str, value: Any, seen: set[int]) -> Iterator[tuple[str, str, Any]]:
+def _told_in(
+    where: str, value: Any, depth: int, seen: set[tuple[int, int]]
+) -> Iterator[tuple[str, str, Any]]:
     items = _items(value)
-    if items is None or id(value) in seen or len(seen) > _MOST:
+    if items is None or not depth or (id(value), depth) in seen:
         return
-    seen.add(id(value))
+    if len(items) > _MOST or len(seen) > _MOST:
+        return
+    seen.add((id(value), depth))
     for key, part in items.items():
         if isinstance(key, str):
             yield where, key, part
-            yield from _told_in(where, part, seen)
+            yield from _told_in(where, part, depth - 1, seen)
 
 
 def _items(value: Any) -> Mapping[str, Any] | None:
@@ -178,19 +224,31 @@ def _names_in(key: str, value: Any) -> tuple[str, ...] | None:
     """Return class names, if an entry is a list or an index of such."""
     key = key.lower() if isinstance(key, str) else ""
     if isinstance(value, StoredArray) and value.values.ndim == 1:
-        value = value.values.tolist()
+        value = list(map(_decoded, value.values.tolist()))
     if key in (*_NAME_LISTS, *_NAME_TABLES) and isinstance(value, (list, tuple)) and value:
-        return tuple(value) if all(isinstance(name, str) for name in value) else None
+        return _texts(value)
     if key == _NAME_INDEX and isinstance(value, Mapping) and all(map(_is_count, value.values())):
-        pairs = sorted((number, name) for name, number in value.items())
-        if [number for number, _ in pairs] == list(range(len(pairs))):
-            return tuple(str(name) for _, name in pairs)
+        pairs = sorted(((int(row), str(name)) for name, row in value.items()))
+        if [row for row, _ in pairs] == list(range(len(pairs))):
+            return tuple(name for _, name in pairs)
     if key in _NAME_TABLES and isinstance(value, Mapping) and value:
-        texts = all(isinstance(name, str) for name in value.values())
         for rows in (list(range(len(value))), list(map(str, range(len(value))))):
-            if texts and set(value) == set(rows):
-                return tuple(value[row] for row in rows)
+            if set(value) == set(rows):
+                return _texts([value[row] for row in rows])
     return None
+
+
+def _texts(names: Sequence[Any]) -> tuple[str, ...] | None:
+    """Return names as texts of Python, not of numpy; None where one is no text."""
+    return tuple(map(str, names)) if all(isinstance(name, str) for name in names) else None
+
+
+def _decoded(name: Any) -> Any:
+    """Return the text that bytes of numpy are; anything else as it is."""
+    try:
+        return name.decode("utf-8") if isinstance(name, bytes) else name
+    except UnicodeDecodeError:
+        return name
 
 
 def _is_count(value: Any) -> bool:
@@ -198,14 +256,34 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _holds_old(value: Any, keys: set[Any], seen: set[int]) -> bool:
-    """Tell whether an optimiser, or a copy of the network, lies somewhere in an entry."""
-    parts = value.values() if isinstance(value, Mapping) else value
-    if not isinstance(value, (Mapping, list, tuple)) or id(value) in seen or len(seen) > _MOST:
-        return False
-    seen.add(id(value))  # a pickle may hold a dictionary that lies in itself
-    if isinstance(value, Mapping) and (
-        "param_groups" in value or (is_state(value) and not keys.isdisjoint(value))
-    ):
-        return True
-    return any(_holds_old(part, keys, seen) for part in parts)
+def _holding_old(root: Mapping[str, Any], keys: set[Any]) -> set[int]:
+    """Return the ids of all in a file in which an optimiser, or a copy of the network, lies.
+
+    Each dictionary and list is looked at once, in however many others it lies.
+    """
+    within: dict[int, list[int]] = {}
+    old: list[int] = []
+    left: list[Any] = [root]
+    seen = {id(root)}
+    while left:
+        value = left.pop()
+        is_mapping = isinstance(value, Mapping)
+        if is_mapping and value is not root and _is_old(value, keys):
+            old.append(id(value))
+        for part in value.values() if is_mapping else value:
+            if isinstance(part, (Mapping, list, tuple)):
+                within.setdefault(id(part), []).append(id(value))
+                if id(part) not in seen:
+                    seen.add(id(part))
+                    left.append(part)
+    holding = set(old)
+    while old:
+        more = [outer for outer in within.get(old.pop(), ()) if outer not in holding]
+        holding.update(more)
+        old += more
+    return holding
+
+
+def _is_old(value: Mapping[Any, Any], keys: set[Any]) -> bool:
+    """Tell whether a dictionary is an optimiser, or has tensors of the network's names."""
+    return "param_groups" in value or (is_state(value) and not keys.isdisjoint(value))

@@ -15,9 +15,9 @@ from icis_cli.checkpoint.base import Buffer, Checkpoint, Edit, Extras, Labels
 from icis_cli.checkpoint.torch_choice import Chosen, choose
 from icis_cli.checkpoint.torch_entries import (
     NewHead,
-    is_stale,
     labels_of,
     notes_on,
+    stale_entries,
     updated,
 )
 from icis_cli.checkpoint.torch_loading import RESAVE, load_root
@@ -98,7 +98,7 @@ class TorchCheckpoint(Checkpoint):
         notes = [f"not carried over into the other format: {', '.join(lost)}"] if lost else []
         notes += [
             f"{' and '.join(map(repr, keys))} are one tensor here and several in the other format: "
-            "new rows are added to the head alone"
+            "the others get no new rows with the head"
             for keys in tied(self.state)
             if all(len(self.tensors[key].shape) == 2 for key in keys if key in self.tensors)
         ]
@@ -116,13 +116,19 @@ class TorchCheckpoint(Checkpoint):
             root: Any = edited
         else:
             head = _new_head(self, edits, extras)
+            stale = set(stale_entries(self.root, self.chosen))
             root = {
                 name: edited if name == key else updated(name, value, head)
                 for name, value in self.root.items()
-                if name == key or not is_stale(name, value, self.chosen)
+                if name not in stale
             }
         # Always a zip: the legacy format holds memory addresses, so its bytes differ every time.
-        torch.save(root, stream)
+        try:
+            torch.save(root, stream)
+        except RecursionError:  # what lies in itself is deeper than it was told to be
+            raise CheckpointError(
+                self.path, "holds values too deep in each other to be written", RESAVE
+            ) from None
 
     @classmethod
     def write_converted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import tempfile
+from collections import OrderedDict
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -58,7 +59,8 @@ def _info_of(path: Path, key: str, tensor: torch.Tensor) -> TensorInfo:
     dtypes = _dtypes()
     if tensor.is_meta:
         raise CheckpointError(path, f"tensor {key!r} has a shape but no values", RESAVE)
-    if tensor.dtype not in dtypes or tensor.is_sparse or tensor.is_quantized:
+    dense = tensor.layout is import_torch().strided
+    if tensor.dtype not in dtypes or not dense or tensor.is_quantized:
         kind = "quantised" if tensor.is_quantized else f"{tensor.layout} {tensor.dtype}"
         raise _quantised(path, key, kind)
     return TensorInfo(dtypes[tensor.dtype], tuple(tensor.shape))
@@ -113,7 +115,7 @@ def with_edits(
     among those ``kept`` are left out.
     """
     torch = import_torch()
-    copy: Any = state.copy() if hasattr(state, "copy") else dict(state)
+    copy: Any = type(state)(state)  # type: ignore[call-arg]
     for key, value in state.items():
         if isinstance(value, torch.Tensor) and isinstance(key, str) and key not in kept:
             del copy[key]
@@ -123,8 +125,9 @@ def with_edits(
         tensor.requires_grad_(state[key].requires_grad)
         keys = (one for one in same.get(key, (key,)) if one in kept)
         copy.update(dict.fromkeys(keys, tensor))
-    if hasattr(state, "_metadata"):  # versions of the modules, which load_state_dict reads
-        copy._metadata = state._metadata  # noqa: SLF001
+    if isinstance(state, OrderedDict):
+        # The versions of the modules, which load_state_dict reads, are an attribute.
+        vars(copy).update(vars(state))
     edited: Mapping[str, Any] = copy
     return edited
 

@@ -40,12 +40,12 @@ def unreadable_entries(path: Path) -> tuple[list[str], str | None]:
         with torch.serialization.safe_globals(allowed()):
             others = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         root = load_allowing(path, _allowed_to_look(others), legacy=False)
+        if type(root) is not dict or not all(type(key) is str for key in root):
+            return [], None
+        entries = [key for key, value in root.items() if any(map(_is_unreadable, all_parts(value)))]
+        whole = [key for key in entries if key in WRAPPERS and _is_unreadable(root[key])]
     except Exception:  # a damaged pickle can raise anything; what is wrong is known already
         return [], None
-    if type(root) is not dict or not all(type(key) is str for key in root):
-        return [], None
-    entries = [key for key, value in root.items() if any(map(_is_unreadable, all_parts(value)))]
-    whole = [key for key in entries if key in WRAPPERS and _is_unreadable(root[key])]
     return entries, whole[0] if whole else None
 
 

@@ -14,7 +14,7 @@ import math
 import pathlib
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -24,10 +24,10 @@ from icis_cli.runtime import import_torch
 
 #: Types without objects or parts, as numpy's pickles spell them: truth values, numbers, texts.
 _PLAIN_TYPE = re.compile(r"b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|[SU][1-9]\d{0,5}")
-_ORDERS = ("<", ">", "|", "=")
+_ORDERS: tuple[Literal["<", ">", "|", "="], ...] = ("<", ">", "|", "=")
 
 #: What other values lie in.
-_CONTAINERS = (Mapping, list, tuple, set, argparse.Namespace)
+_CONTAINERS = (dict, list, tuple, set, argparse.Namespace)
 
 
 class UnsafeValueError(ValueError):
@@ -37,28 +37,36 @@ class UnsafeValueError(ValueError):
 class StoredType:
     """What ``numpy.dtype`` in a pickle stands for.
 
+    It has slots, so that no object of another class can be given this one by a pickle.
+
     Attributes:
         dtype: of numpy.
 
     """
 
-    dtype: np.dtype[Any] = np.dtype("u1")
+    __slots__ = ("dtype",)
+    dtype: np.dtype[Any]
 
-    def __init__(self, code: object, *_: object) -> None:  # whether aligned, whether a copy
+    def __new__(cls, code: object = None, *_: object) -> Self:  # whether aligned, whether a copy
         if type(code) is not str or not _PLAIN_TYPE.fullmatch(code):
             raise UnsafeValueError(f"a numpy type {str(code)[:40]!r}")
+        made = super().__new__(cls)
         try:
-            self.dtype = np.dtype(code)
+            made.dtype = np.dtype(code)
         except TypeError:  # not every machine has numbers of 16 bytes
             raise UnsafeValueError(f"a numpy type {code!r}") from None
+        return made
 
     def __setstate__(self, state: object) -> None:
         """Take the order of bytes; all else that numpy would take must be that of a plain type."""
         fields = state if type(state) is tuple else ()
         # Version, order, subtype, names, fields: the latter three make a type of parts.
-        if len(fields) < 5 or fields[1] not in _ORDERS or fields[2:5] != (None, None, None):
+        if len(fields) < 5 or any(field is not None for field in fields[2:5]):
             raise UnsafeValueError("a numpy type with parts")
-        self.dtype = self.dtype.newbyteorder(fields[1])
+        order = next((one for one in _ORDERS if type(fields[1]) is str and one == fields[1]), None)
+        if order is None:
+            raise UnsafeValueError("a numpy type with parts")
+        self.dtype = self.dtype.newbyteorder(order)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StoredType) and self.dtype == other.dtype
@@ -70,15 +78,34 @@ class StoredType:
         return self.dtype.__reduce__()
 
 
+def _plain_dtype(stored: object) -> np.dtype[Any]:
+    """Return the type of numpy that a value stands for.
+
+    Raises:
+        UnsafeValueError: it stands for none, or for one that would make addresses of bytes.
+
+    """
+    dtype = stored.dtype if type(stored) is StoredType else None
+    if not isinstance(dtype, np.dtype) or dtype.hasobject or dtype.kind not in "biufcSU":
+        raise UnsafeValueError("a numpy array of objects")
+    return dtype
+
+
 class StoredArray:
-    """What ``numpy.ndarray`` in a pickle stands for.
+    """What ``numpy.ndarray`` in a pickle stands for; it has slots as :class:`StoredType` has.
 
     Attributes:
         values: the array.
 
     """
 
-    values: np.ndarray[Any, Any] = np.empty(0, np.uint8)
+    __slots__ = ("values",)
+    values: np.ndarray[Any, Any]
+
+    def __new__(cls) -> Self:
+        made = super().__new__(cls)
+        made.values = np.empty(0, np.uint8)
+        return made
 
     @classmethod
     def of(cls, values: np.ndarray[Any, Any]) -> Self:
@@ -97,15 +124,16 @@ class StoredArray:
         if type(state) is not tuple or len(state) != 5:
             raise UnsafeValueError("a damaged numpy array")
         _, shape, stored, by_column, data = state
-        if type(stored) is not StoredType or type(data) is not bytes:
+        dtype = _plain_dtype(stored)
+        if type(data) is not bytes:
             raise UnsafeValueError("a numpy array of objects")
         if type(shape) is not tuple or any(type(n) is not int or n < 0 for n in shape):
             raise UnsafeValueError("a damaged numpy array")
-        if math.prod(shape) * stored.dtype.itemsize != len(data):
+        if type(by_column) is not bool or math.prod(shape) * dtype.itemsize != len(data):
             raise UnsafeValueError("a damaged numpy array")
         order: Literal["F", "C"] = "F" if by_column else "C"
         try:
-            values: np.ndarray[Any, Any] = np.ndarray(shape, stored.dtype, data, order=order)
+            values: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, order=order)
             self.values = _readable(values).copy(order="K")
         except (ValueError, TypeError, OverflowError):
             raise UnsafeValueError("a damaged numpy array") from None
@@ -124,15 +152,40 @@ class StoredArray:
         return self.values.__reduce__()
 
 
+class StoredNamespace(argparse.Namespace):
+    """What ``argparse.Namespace`` in a pickle stands for, until all of the file was looked at.
+
+    Of a true one a pickle can set anything, its class included.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: object) -> None:
+        """Take options by their names.
+
+        Raises:
+            UnsafeValueError: they are something else.
+
+        """
+        if type(state) is not dict or any(type(name) is not str for name in state):
+            raise UnsafeValueError("options that are none")
+        vars(self).update(state)
+
+    def become_true(self) -> None:
+        """Be a true namespace from now on, in all places where it lies."""
+        self.__class__ = argparse.Namespace  # type: ignore[assignment]
+
+
 def _scalar(*parts: Any) -> Any:
     """Return a number of numpy of a type and its bytes."""
     if len(parts) != 2 or type(parts[0]) is not StoredType or type(parts[1]) is not bytes:
         raise UnsafeValueError("a numpy object")
-    stored, data = parts
-    if len(data) != stored.dtype.itemsize:
+    dtype, data = _plain_dtype(parts[0]), parts[1]
+    if len(data) != dtype.itemsize:
         raise UnsafeValueError("a damaged numpy number")
     try:
-        return _readable(np.frombuffer(data, stored.dtype))[0]
+        return _readable(np.frombuffer(data, dtype))[0]
     except ValueError:
         raise UnsafeValueError("a damaged numpy number") from None
 
@@ -172,9 +225,8 @@ STAND_INS: dict[str, Any] = {
     for name, stands in (("scalar", _scalar), ("_reconstruct", new_array))
 }
 
-#: Bags of plain values, and classes whose making does nothing: options, paths, times.
+#: Classes of plain values whose objects a pickle makes by a call: paths, times.
 _PLAIN: tuple[type, ...] = (
-    argparse.Namespace,
     pathlib.PosixPath,
     dt.date,
     dt.datetime,
@@ -184,15 +236,35 @@ _PLAIN: tuple[type, ...] = (
 )
 
 
+def _calls(kind: Any) -> Any:
+    """Return a function that makes such values, and nothing that could be changed afterwards."""
+
+    def made(*parts: Any) -> Any:
+        if kind is pathlib.PosixPath and any(type(part) is not str for part in parts):
+            raise UnsafeValueError("a path that is no text")
+        value = kind(*parts)
+        # Of bytes, times are made that there are not: this one raises for them.
+        return value.replace() if issubclass(kind, (dt.date, dt.time)) else value
+
+    return made
+
+
+_MADE = {f"{kind.__module__}.{kind.__name__}": _calls(kind) for kind in _PLAIN} | {
+    name: _calls(pathlib.PosixPath)
+    for name in ("pathlib.PosixPath", "pathlib._local.PosixPath")  # the latter: Python 3.13
+}
+
+
 def allowed() -> list[Any]:
     """Return what ``torch.serialization.safe_globals`` shall allow beside torch's own list."""
     return [*plain(), *((stands, name) for name, stands in STAND_INS.items())]
 
 
 def plain() -> list[Any]:
-    """Return those of them that a pickle names as they are."""
+    """Return those of them that stand for classes of plain values."""
     version = import_torch().torch_version.TorchVersion  # of torch.__version__, a text
-    return [*_PLAIN, version, (pathlib.PosixPath, "pathlib._local.PosixPath")]  # Python 3.13
+    made = ((make, name) for name, make in _MADE.items())
+    return [version, (StoredNamespace, "argparse.Namespace"), *made]
 
 
 def load_allowing(path: Path, allowed: list[Any], *, legacy: bool) -> Any:
@@ -210,8 +282,8 @@ def _parts_of(value: Any) -> Iterator[Any]:
     """Yield what lies directly in a container of a file: of dictionaries the keys, too."""
     inner = vars(value) if isinstance(value, argparse.Namespace) else value
     yield from inner
-    if isinstance(inner, Mapping):
-        yield from inner.values()
+    if isinstance(inner, dict):
+        yield from dict.values(inner)  # an attribute may hide the method of the object
 
 
 def all_parts(root: Any) -> Iterator[Any]:
@@ -228,10 +300,5 @@ def all_parts(root: Any) -> Iterator[Any]:
 
 def extra_classes(root: Any) -> set[type]:
     """Return the classes of what is in a value that ``torch.load`` alone would refuse."""
-    extra = (StoredArray, np.generic, *_PLAIN)
+    extra = (StoredArray, np.generic, argparse.Namespace, *_PLAIN)
     return {type(part) for part in all_parts(root) if isinstance(part, extra)}
-
-
-def is_stand_in(value: Any) -> bool:
-    """Tell whether a value is one of the classes or functions here, that only stand for others."""
-    return any(value is stands for stands in STAND_INS.values())

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import math
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 from icis_cli.checkpoint.base import Checkpoint
 from icis_cli.checkpoint.registry import open_checkpoint
-from icis_cli.checkpoint.torch_entries import NewHead, is_stale, updated
+from icis_cli.checkpoint.torch_entries import NewHead, stale_entries, updated
 from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
 from icis_cli.checkpoint.torch_tensors import bytes_of
 from icis_cli.errors import CheckpointError
@@ -78,15 +78,15 @@ def entries_difference(
     found = _difference(_no_tensors(state), _no_tensors(new.state))
     if found is not None:
         return found
-    if of_old and getattr(state, "_metadata", None) != getattr(new.state, "_metadata", None):
+    if of_old and not _same(_attributes(state), _attributes(new.state)):
         return "the versions of its modules differ"
+    odd = _other_gradient(state, new.state)
+    if odd is not None:
+        return f"its tensor {odd!r} is to be trained in one of them alone"
     if key is None or not isinstance(old, TorchCheckpoint):
         return None
-    wanted = {
-        name: value
-        for name, value in old.root.items()
-        if name != key and not is_stale(name, value, old.chosen)
-    }
+    stale = {key, *stale_entries(old.root, old.chosen)}
+    wanted = {name: value for name, value in old.root.items() if name not in stale}
     counts, end = [before], record.seen
     for part in record.rounds:
         end += part.classes
@@ -108,40 +108,79 @@ def _no_tensors(state: Mapping[Any, Any]) -> dict[Any, Any]:
     }
 
 
-def _difference(wanted: Mapping[Any, Any], found: Mapping[Any, Any]) -> str | None:
-    for key in (*wanted, *found):
-        if key not in found:
-            return f"its entry {key!r} is missing"
-        if key not in wanted:
-            return f"its entry {key!r} is more than follows from the old checkpoint"
-        if not _same(wanted[key], found[key], set()):
-            return f"its entry {key!r} is not what follows from the old checkpoint and the record"
+def _attributes(state: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return what a state dict has beside its tensors: the versions of the modules."""
+    return vars(state) if isinstance(state, OrderedDict) else {}
+
+
+def _other_gradient(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> str | None:
+    """Return the first tensor of two state dicts that only one of them wants to be trained."""
+    torch = import_torch()
+    for key, tensor in one.items():
+        found = other.get(key)
+        if not isinstance(tensor, torch.Tensor) or not isinstance(found, torch.Tensor):
+            continue
+        if tensor.requires_grad != found.requires_grad:
+            return str(key)
     return None
 
 
-def _same(one: Any, other: Any, looked_at: set[tuple[int, int]]) -> bool:
+def _difference(wanted: Mapping[Any, Any], found: Mapping[Any, Any]) -> str | None:
+    # By how they are spelled: 1 and True are one key, and a key that is not a number is none.
+    wanted, found = ({repr(k): v for k, v in one.items()} for one in (wanted, found))
+    for key in (*wanted, *found):
+        if key not in found:
+            return f"its entry {key} is missing"
+        if key not in wanted:
+            return f"its entry {key} is more than follows from the old checkpoint"
+        if not _same(wanted[key], found[key]):
+            return f"its entry {key} is not what follows from the old checkpoint and the record"
+    return None
+
+
+def _same(one: Any, other: Any) -> bool:
     """Tell whether two entries are the same, numbers bit for bit."""
+    looked_at: set[tuple[int, int]] = set()  # a pickle may hold a list that lies in itself
+    left = [(one, other)]
+    while left:
+        one, other = left.pop()
+        if type(one) is not type(other):
+            return False
+        parts, others = _ordered(one), _ordered(other)
+        if parts is None or others is None:
+            if not _is_equal(one, other):
+                return False
+        elif (id(one), id(other)) not in looked_at:
+            looked_at.add((id(one), id(other)))
+            if len(parts) != len(others):
+                return False
+            left += zip(parts, others, strict=True)
+    return True
+
+
+def _ordered(value: Any) -> list[Any] | None:
+    """Return the parts of a container, keys and attributes, too; None of anything else."""
+    if isinstance(value, argparse.Namespace):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        attributes = _attributes(value)
+        return [*value, *value.values(), *attributes, *attributes.values()]
+    if isinstance(value, set):  # ordered by chance; 1 and True are one there
+        return sorted(f"{type(part).__name__} {part!r}" for part in value)
+    return list(value) if isinstance(value, list | tuple) else None
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    """Tell whether two values of one type, which are no containers, are the same."""
     torch = import_torch()
-    if type(one) is not type(other):
-        return False
-    if (id(one), id(other)) in looked_at:  # a pickle may hold a list that lies in itself
-        return True
-    looked_at.add((id(one), id(other)))
     if isinstance(one, torch.Tensor):
         alike = one.dtype == other.dtype and one.shape == other.shape
-        if alike and (one.is_sparse or one.is_quantized or one.is_meta):
+        alike = alike and one.layout == other.layout and one.requires_grad == other.requires_grad
+        if alike and (one.layout is not torch.strided or one.is_quantized or one.is_meta):
             return repr(one) == repr(other)
         return alike and bytes_of(one) == bytes_of(other)
-    if isinstance(one, argparse.Namespace):
-        return _same(vars(one), vars(other), looked_at)
-    if isinstance(one, Mapping):
-        return list(one) == list(other) and all(_same(one[k], other[k], looked_at) for k in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(
-            _same(a, b, looked_at) for a, b in zip(one, other, strict=True)
-        )
-    if isinstance(one, float):
-        return one == other or (math.isnan(one) and math.isnan(other))
+    if isinstance(one, float | complex):  # 0.0 and -0.0 differ, what is not a number does not
+        return repr(one) == repr(other)
     if hasattr(one, "tobytes"):  # of numpy
         return bool(one.dtype == other.dtype and one.shape == other.shape) and (
             one.tobytes() == other.tobytes()
