@@ -250,11 +250,12 @@ def test_class_names_must_agree_with_the_last_layer(tmp_path):
 )
 def test_a_weight_that_is_made_of_others_may_be_that_of_the_head(tmp_path, names):
     made: dict[str, tuple[int, ...]] = {names[0]: (5, 1), names[1]: (5, 6)}
-    for others in ({}, {"hidden.weight": (6, 4)}, {"a.weight": (8, 3), "b.weight": (6, 8)}):
+    chain = {"a.weight": (8, 3), "b.weight": (6, 8)}
+    for others in ({}, {"hidden.weight": (6, 4)}, chain, {"a.weight": (8, 3), "fc.weight": (6, 8)}):
         with pytest.raises(HeadError, match="whose weight is made of other tensors") as caught:
             find(tmp_path, {**made, **others})
         assert "remove_parametrizations" in caught.value.hint
-    assert find(tmp_path, {**made, "a.weight": (8, 3), "fc.weight": (6, 8)}).key == "fc"
+    assert find(tmp_path, {**made, "a.weight": (8, 3), "fc.weight": (7, 8)}).key == "fc"
     assert find(tmp_path, {**made, "hidden.weight": (6, 4)}, "hidden").key == "hidden"
 
 

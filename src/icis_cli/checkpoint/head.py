@@ -22,23 +22,34 @@ import numpy as np
 from icis_cli.arrays import HEAD_DTYPES, FloatArray
 from icis_cli.checkpoint.architectures import COMMON_HEADS, layout_of
 from icis_cli.checkpoint.base import Checkpoint
+from icis_cli.checkpoint.head_errors import (
+    DTYPES,
+    goes_on,
+    refuse_adapter,
+    refuse_other_dtypes,
+    refuse_parametrised,
+    several,
+    the_only,
+)
 from icis_cli.checkpoint.linear_layers import (
-    adapter_of,
     beside,
     candidates,
-    ends,
     feeds_sibling,
     is_chain,
     is_linear,
     is_matrix,
     last_of_all,
-    parametrised,
+    module_of,
     place,
     strip_prefixes,
     stripped,
 )
+from icis_cli.checkpoint.takers import takers
 from icis_cli.checkpoint.twins import twins_of
 from icis_cli.errors import HeadError
+
+#: Parts of the names of layers that a classifier has beside its head.
+_ASIDE = ("proj", "predictor", "decode", "recon", "embed", "aux")
 
 #: The squares of larger values, summed over a row, do not fit into float32.
 _LARGEST = 1e17
@@ -91,7 +102,7 @@ def find_head(checkpoint: Checkpoint, key: str | None = None) -> Head:
 
     """
     given = None if key is None else _explicit(checkpoint, key)
-    _refuse_adapter(checkpoint, given)
+    refuse_adapter(checkpoint, given)
     if given is not None:
         return _read(checkpoint, given, "as given by --head")
     told = [name for name in checkpoint.labels.heads if is_linear(checkpoint, name)]
@@ -102,79 +113,69 @@ def find_head(checkpoint: Checkpoint, key: str | None = None) -> Head:
     if known is not None:
         return known
     layers = candidates(checkpoint)
-    common = _common(checkpoint, bare, layers)
-    if common is not None and len(layers) != 1:
-        return _read(checkpoint, common, "by its name")
-    _refuse_parametrised(checkpoint)
+    named = _named(checkpoint, bare)
+    # Where there is but one linear layer, a convolution of such a name must come after it.
+    after_it = len(layers) != 1 or f"{named}.weight" in takers(checkpoint, layers[0])
+    if named is not None and after_it and _is_last(checkpoint, named, layers):
+        return _read(checkpoint, named, "by its name")
+    refuse_parametrised(checkpoint)
+    refuse_other_dtypes(checkpoint, bare, layers)
+    left = _only_one_left(checkpoint, layers)
+    if left is not None and named not in (None, left[0]) and _is_aside(left[0]):
+        left = None
+    key = named if left is None else left[0]
+    after = [] if key is None else takers(checkpoint, key)
+    if left is not None and not after:
+        return _read(checkpoint, *left)
+    if key is not None and any(module_of(name) not in layers for name in after):
+        raise goes_on(checkpoint, key, after)
+    raise several(checkpoint, layers)
+
+
+def _only_one_left(checkpoint: Checkpoint, layers: list[str]) -> tuple[str, str] | None:
+    """Return the layer that is the head by the shapes of all, and how that is told."""
     if len(layers) == 1:
-        return _read(checkpoint, layers[0], "the only linear layer")
+        return layers[0], "the only linear layer"
     if is_chain(checkpoint, layers):
-        return _read(checkpoint, max(layers, key=place), "the last of the linear layers in a row")
+        return max(layers, key=place), "the last of the linear layers in a row"
     names = len(checkpoint.labels.class_names or ())
     fitting = [key for key in layers if checkpoint.tensors[f"{key}.weight"].shape[0] == names]
     if len(fitting) == 1:
-        return _read(checkpoint, fitting[0], "the only one with a row for each class name")
+        return fitting[0], "the only one with a row for each class name"
     last = last_of_all(checkpoint, layers)
     if last is not None and names in (0, checkpoint.tensors[f"{last}.weight"].shape[0]):
-        return _read(checkpoint, last, "the linear layer that all others lead to")
-    if not layers:
-        raise HeadError(
-            f"{checkpoint.path}: expected a linear layer (a 2-D tensor named *.weight), found none",
-            "is this the checkpoint of a classifier?",
-        )
-    raise _several(checkpoint, layers)
+        return last, "the linear layer that all others lead to"
+    return None
 
 
-def _refuse_adapter(checkpoint: Checkpoint, key: str | None) -> None:
-    adapter = adapter_of(checkpoint, key)
-    if adapter is not None:
-        raise HeadError(
-            f"{checkpoint.path}: it holds an adapter (LoRA), e.g. {adapter!r}, not all weights",
-            "merge it first: model.merge_and_unload().save_pretrained('merged') with peft, then "
-            "give merged to icis",
-        )
-
-
-def _refuse_parametrised(checkpoint: Checkpoint) -> None:
-    made = parametrised(checkpoint)
-    if made is not None:
-        raise HeadError(
-            f"{checkpoint.path}: the head may be a layer whose weight is made of other tensors "
-            f"(e.g. {made!r}, as weight norm has it)",
-            "make it a plain one first, with torch.nn.utils.parametrize.remove_parametrizations, "
-            "or name the head with --head",
-        )
-
-
-def _common(checkpoint: Checkpoint, bare: dict[str, list[str]], layers: list[str]) -> str | None:
-    """Return the only layer under a name that heads commonly have, if no other may follow it."""
+def _named(checkpoint: Checkpoint, bare: dict[str, list[str]]) -> str | None:
+    """Return the only layer under a name that heads commonly have."""
     found = [
         key.removesuffix(".weight")
         for name in COMMON_HEADS
         for key in bare.get(f"{name}.weight", ())
         if is_linear(checkpoint, key.removesuffix(".weight"))
     ]
-    if len(found) != 1 or feeds_sibling(checkpoint, found[0], layers):
-        return None
-    return None if beside(layers, found[0], strip_prefixes(found[0])) else found[0]
+    return found[0] if len(found) == 1 else None
 
 
-def _several(checkpoint: Checkpoint, layers: list[str]) -> HeadError:
-    rows = {key: checkpoint.tensors[f"{key}.weight"].shape[0] for key in layers}
-    last = sorted(ends(checkpoint, layers), key=rows.__getitem__)  # the likeliest, most rows last
-    shown = [*(key for key in layers if key not in last), *last][-8:]
-    listed = ", ".join(f"{key} {checkpoint.tensors[key + '.weight'].shape}" for key in shown)
-    return HeadError(
-        f"{checkpoint.path}: {len(layers)} linear layers could be the head: {listed}",
-        f"name it, e.g. --head {shown[-1]}",
-    )
+def _is_last(checkpoint: Checkpoint, key: str, layers: list[str]) -> bool:
+    """Tell whether no other layer may follow one that is named as heads are."""
+    follows = feeds_sibling(checkpoint, key, layers) or takers(checkpoint, key)
+    return not follows and not beside(layers, key, strip_prefixes(key))
+
+
+def _is_aside(key: str) -> bool:
+    """Tell whether a layer has a name that those in the body or beside the head have."""
+    in_block = any(own.isdecimal() for own in key.split(".")[:-2])
+    return in_block or any(word in key.lower() for word in _ASIDE)
 
 
 def _require_nothingbeside(checkpoint: Checkpoint, key: str, bare: str) -> None:
     """Refuse a head within a module where a linear layer outside of it may be the true one."""
     outside = beside(candidates(checkpoint), key, bare)
     if outside:
-        raise _several(checkpoint, [key, *outside])
+        raise several(checkpoint, [key, *outside])
 
 
 def _known(checkpoint: Checkpoint, bare: dict[str, list[str]]) -> Head | None:
@@ -187,7 +188,7 @@ def _known(checkpoint: Checkpoint, bare: dict[str, list[str]]) -> Head | None:
     layout = layout_of(bare)
     if layout is None:
         return None
-    weight = _only(checkpoint, bare[f"{layout.head}.weight"])
+    weight = the_only(checkpoint, bare[f"{layout.head}.weight"])
     if not is_matrix(checkpoint.tensors[weight]) or layout.family == "SqueezeNet":
         raise HeadError(
             f"{checkpoint.path}: the head of {layout.family}, {layout.head!r}, is a "
@@ -196,7 +197,7 @@ def _known(checkpoint: Checkpoint, bare: dict[str, list[str]]) -> Head | None:
         )
     key = weight.removesuffix(".weight")
     # People put layers of their own after it: then it is no head any more.
-    if not feeds_sibling(checkpoint, key, candidates(checkpoint)):
+    if not feeds_sibling(checkpoint, key, candidates(checkpoint)) and not takers(checkpoint, key):
         _require_nothingbeside(checkpoint, key, layout.head)
         return _read(checkpoint, key, f"known for {layout.family}")
     return None
@@ -213,17 +214,6 @@ def auxiliary_heads(checkpoint: Checkpoint, head: Head) -> tuple[str, ...]:
     prefix = head.key.removesuffix(layout.head)
     found = (prefix + name for name in layout.auxiliary)
     return tuple(key for key in found if is_linear(checkpoint, key))
-
-
-def _only(checkpoint: Checkpoint, keys: list[str]) -> str:
-    if len(keys) > 1:
-        layers = [key.removesuffix(".weight") for key in keys]
-        raise HeadError(
-            f"{checkpoint.path}: it holds several models: the head could be "
-            f"{', '.join(map(repr, layers[:4]))}",
-            f"name it, e.g. --head {layers[0]}, and give a file with one model where possible",
-        )
-    return keys[0]
 
 
 def _explicit(checkpoint: Checkpoint, key: str) -> str:
@@ -275,7 +265,7 @@ def _values(checkpoint: Checkpoint, key: str) -> tuple[FloatArray, FloatArray | 
     if not is_matrix(info) or info.dtype not in HEAD_DTYPES:
         raise HeadError(
             f"{where} has a weight of shape {info.shape} and dtype {info.dtype}, expected a float "
-            "matrix (K, D)",
+            f"matrix (K, D) of {DTYPES}",
             "name the final linear layer with --head",
         )
     bias_info = checkpoint.tensors.get(f"{key}.bias")
@@ -284,7 +274,7 @@ def _values(checkpoint: Checkpoint, key: str) -> tuple[FloatArray, FloatArray | 
             f"{where} has {info.shape[0]} rows but a bias of shape {bias_info.shape}",
         )
     if bias_info is not None and bias_info.dtype not in HEAD_DTYPES:
-        raise HeadError(f"{where} has a bias of dtype {bias_info.dtype}, expected a float")
+        raise HeadError(f"{where} has a bias of dtype {bias_info.dtype}, expected {DTYPES}")
     if 0 in info.shape:
         raise HeadError(f"{where} has shape {info.shape}: there is nothing in it")
     weight = checkpoint.array(f"{key}.weight").reshape(info.shape[:2])

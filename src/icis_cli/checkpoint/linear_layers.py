@@ -38,6 +38,23 @@ def candidates(checkpoint: Checkpoint) -> list[str]:
     ]
 
 
+def module_of(name: str) -> str:
+    """Return the key of the layer whose weight a tensor is; else its own name."""
+    return name.removesuffix(".weight").removesuffix(".parametrizations.weight.original1")
+
+
+def order_tells(checkpoint: Checkpoint) -> bool:
+    """Tell whether the order of the file may be that of the layers.
+
+    In safetensors it is that of the alphabet, for each dtype and in each shard.
+    """
+    names: dict[str, list[str]] = {}
+    for name, info in checkpoint.tensors.items():
+        names.setdefault(info.dtype, []).append(name)
+    descents = (sum(then < first for first, then in pairwise(part)) for part in names.values())
+    return max(descents, default=0) >= len(checkpoint.files)
+
+
 def stripped(checkpoint: Checkpoint) -> dict[str, list[str]]:
     """Return the bare name of each tensor with the keys that it has in the file: mostly one."""
     found: dict[str, list[str]] = {}
@@ -86,11 +103,12 @@ def ends(checkpoint: Checkpoint, layers: list[str]) -> list[str]:
     return [
         key
         for key, (rows, width) in shapes.items()
-        if widths[rows] == (rows == width) and not _is_embedding(checkpoint, key)
+        if widths[rows] == (rows == width) and not is_embedding(checkpoint, key)
     ]
 
 
-def _is_embedding(checkpoint: Checkpoint, key: str) -> bool:
+def is_embedding(checkpoint: Checkpoint, key: str) -> bool:
+    """Tell whether a layer looks up rows by their numbers, as its name and no bias tell."""
     own = key.rpartition(".")[2]
     named = "embed" in key or own == "emb" or own.endswith("_emb")
     return named and f"{key}.bias" not in checkpoint.tensors
@@ -105,9 +123,8 @@ def last_of_all(checkpoint: Checkpoint, layers: list[str]) -> str | None:
     last = ends(checkpoint, layers)
     if len(last) != 1:
         return None
-    names = list(checkpoint.tensors)
-    steps = [key for key in layers if not _is_embedding(checkpoint, key)]
-    if names != sorted(names) and last != steps[-1:]:
+    steps = [key for key in layers if not is_embedding(checkpoint, key)]
+    if order_tells(checkpoint) and last != steps[-1:]:
         return None
     others = [checkpoint.tensors[f"{key}.weight"].shape for key in steps if key != last[0]]
     rows, width = checkpoint.tensors[f"{last[0]}.weight"].shape
