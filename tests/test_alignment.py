@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from icis_cli.cli.main import run
 from icis_cli.descriptors.base import Descriptors
 from icis_cli.descriptors.names import match_names, simplified
 from icis_cli.descriptors.plausibility import agreement, agreement_warning
+from icis_cli.descriptors.slips import looks_like_table, slips
 from icis_cli.errors import AlignmentError
-from icis_cli.report.understood import examples
+from icis_cli.report.understood import _new, examples
 
 ATTRS = Path("attrs.csv")
 
@@ -233,6 +235,9 @@ def test_a_wrong_order_is_warned_about_and_a_right_one_is_not(head_rows, table, 
     (warning,) = icis.align(head_rows, Descriptors(world.descriptors[shift], None, ATTRS)).warnings
     assert "similar descriptors do not go with similar rows" in warning
     assert "wrong order" in warning
+    score = re.search(r"\(fit of the order: (-?\d\.\d); good: above 3, random: 0\)$", warning)
+    assert score is not None
+    assert float(score[1]) < 3
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -268,7 +273,7 @@ def test_fit_shows_three_pairs_and_what_was_understood(folder, monkeypatch, caps
         "fc: K = 40 classes, D = 24 inputs, with bias",
         "attrs.csv: d = 8",
         "by position",
-        "new 6 classes: kind a20, kind b20, kind a21, ...",
+        "new 6 classes: kind a20, kind b20, kind a21, kind b21, kind a22, kind b22",
     ):
         assert part in said
 
@@ -305,3 +310,80 @@ def test_names_that_are_not_there_may_be_listed(world, head_rows, table):
     with pytest.raises(AlignmentError, match="1 of 40 class names are not in") as caught:
         icis.align(head_rows, table, head_names=("unicorn", *world.names[1:40]))
     assert caught.value.hint.endswith("; or list the head's classes with --seen")
+
+
+def yes_and_no(count: int = 30) -> Descriptors:
+    """Make a table of 0 and 1 as people type it, with a share here and there."""
+    values = np.random.default_rng(3).integers(0, 2, (count, 5)).astype(np.float32)
+    values[4, 1], values[7, 1] = 0.5, 0.25
+    names = tuple(f"kind {row}" for row in range(count))
+    return Descriptors(values, names, ATTRS, tuple("abcde"))
+
+
+def changed(table: Descriptors, cells: dict[tuple[int, int], float]) -> Descriptors:
+    values = table.values.copy()
+    for place, value in cells.items():
+        values[place] = value
+    return replace(table, values=values)
+
+
+def test_a_number_that_is_alone_in_its_column_is_asked_about():
+    table = yes_and_no()
+    assert slips(table) == []
+    (warning,) = slips(changed(table, {(9, 2): 11}))
+    assert warning == (
+        "attrs.csv: kind 9 has 11 in column 'c', where all others have 0 to 1: is that a slip?"
+    )
+    (warning,) = slips(changed(table, {(9, 2): -1}))
+    assert "kind 9 has -1 in column 'c'" in warning
+
+
+def test_a_line_of_sums_is_asked_about_once():
+    table = changed(yes_and_no(), {(29, column): 17 + column for column in range(5)})
+    (warning,) = slips(table)
+    assert "kind 29 has 17 in column 'a', and the like in 4 more" in warning
+    assert warning.endswith("is it a class?")
+
+
+def test_a_slip_in_a_file_of_new_classes_is_seen_by_the_others():
+    known = yes_and_no()
+    new = replace(known, values=known.values[:2] * 0 + 1, names=("x", "y"), path=Path("new.csv"))
+    assert slips(known, new) == []
+    (warning,) = slips(known, changed(new, {(1, 3): 10}))
+    assert warning.startswith("new.csv: y has 10 in column 'd'")
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        changed(yes_and_no(), {(9, 2): 11, (8, 2): 3}),  # a column of counts
+        changed(yes_and_no(11), {(9, 2): 11}),  # too few to tell
+        replace(changed(yes_and_no(), {(9, 2): 11}), columns=None),  # nobody typed it
+        replace(yes_and_no(), values=np.linspace(0, 1.02, 150, dtype=np.float32).reshape(30, 5)),
+    ],
+)
+def test_other_numbers_are_not_asked_about(table):
+    assert slips(table) == []
+
+
+def test_align_tells_of_slips(head_rows, world):
+    plain = (world.descriptors > 0).astype(np.float32)
+    plain[:, 0] = 1 - plain[:, 1]  # no line of zeros
+    table = Descriptors(plain, world.names, ATTRS, tuple("abcdefgh"))
+    assert not any("slip" in one for one in icis.align(head_rows, table).warnings)
+    warnings = icis.align(head_rows, changed(table, {(45, 2): 11})).warnings
+    assert [one for one in warnings if "has 11 in column 'c'" in one]
+
+
+def test_a_list_with_commas_in_its_names_is_no_table():
+    table = Descriptors(np.eye(2, dtype=np.float32), ("tench, Tinca tinca", "hen"), ATTRS)
+    assert not looks_like_table(["tench, Tinca tinca", "hen"], table)
+    assert not looks_like_table(["0", "1"], table)
+    assert looks_like_table(["class;a", "hen;1"], table)
+
+
+def test_up_to_twenty_new_classes_are_named():
+    names = tuple(f"n{number}" for number in range(22))
+    assert _new(names[:1]) == "1 class: n0"
+    assert _new(names[:20]) == f"20 classes: {', '.join(names[:20])}"
+    assert _new(names) == f"22 classes: {', '.join(names[:20])} and 2 more"

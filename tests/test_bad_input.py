@@ -72,6 +72,8 @@ def cut(name: str, source: Callable[[], None], keep: int) -> Callable[[], None]:
     return make
 
 
+#: The names of the 40 classes of ``model.pt``.
+KINDS = [f"kind {letter}{number}" for number in range(20) for letter in "ab"]
 RANDOM = np.random.default_rng(0).standard_normal((46, 8))
 WITH_NAN = np.where(np.arange(8) == 3, np.nan, RANDOM)
 WITH_ZERO = RANDOM * (np.arange(46) != 7)[:, None]
@@ -166,7 +168,18 @@ DATA: dict[str, tuple[Callable[[], None], str, str]] = {
         "40 of 40 class names are not in attrs.csv",
     ),
     "too few seen": (text("s", "kind a0"), f"{GOOD} --seen s", "--seen lists 1 classes"),
-    "no list": (nothing, f"{GOOD} --seen s.txt", "s.txt: cannot be read"),
+    "no list": (nothing, f"{GOOD} --seen s.txt", "s.txt: no such file, expected one with"),
+    "a name for a list": (
+        nothing, f"{GOOD} --unseen zebra",
+        "zebra: no such file, expected one with names, one a line - write the names into a text"
+    ),
+    "a title in a list": (
+        text("s", "Class\n" + "\n".join(KINDS)), f"{GOOD} --seen s",
+        "but the head has 40 rows - take out what attrs.csv does not describe: 'Class' (a title?)",
+    ),
+    "a table for a list": (
+        nothing, f"{GOOD} --seen attrs.csv", "--seen: expected names, found lines of a table (fir"
+    ),
     "empty list": (text("s.txt", "\n"), f"{GOOD} --unseen s.txt", "s.txt: is empty"),
     "list no text": (text("s.txt", b"\xff"), f"{GOOD} --unseen s.txt", "s.txt: is no text"),
     "another width": (
@@ -293,7 +306,22 @@ USAGE = {
     "seed huge": (f"{GOOD} --seed {10**30}", "Invalid value for '--seed'"),
     "seed no number": (f"{GOOD} --seed x", "Invalid value for '--seed'"),
     "unknown option": (f"{GOOD} --bogus\x1b[31m", r"No such option: --bogus\x1b[31m"),
-    "argument": (f"{GOOD} extra\x9b", r"(extra\x9b)"),
+    "argument": (f"{GOOD} extra\x9b", r"found 'extra\x9b' - see icis fit --help"),
+    "no value": ("fit --weights", "requires an argument. - see icis fit --help"),
+    "help as a command": ("help", "no such command: help - write icis --help"),
+    "help of a command": ("help inject", "no such command: help - write icis inject --help"),
+    "version as a command": ("version", "no such command: version - write icis --version"),
+    "files without options": (
+        "fit a.pth b.csv c.txt",
+        "takes options alone, found a.pth b.csv c.txt - write --weights a.pth --attrs b.csv --seen",
+    ),
+    "an injector without its option": (
+        "inject i.safetensors m.safetensors", "write --injector i.safetensors --weights m.safetens"
+    ),
+    "a pattern of several files": (
+        f"{FIT} --attrs a.csv b.csv", "found b.csv - write --attrs b.csv"
+    ),
+    "two checkpoints": (f"{FIT} other.pt", "found other.pt - see icis fit --help"),
     "gate on rows": (
         "eval --weights new.pt --reference model.pt --min-zsl 0.5", "the quality gates need samples"
     ),

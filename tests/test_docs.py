@@ -89,11 +89,11 @@ def check(line: str, block: Block) -> None:
         case ["make", *rest]:
             targets = [word for word in rest if "=" not in word]
             assert set(targets) <= makefile_targets(), f"{block}: {line}"
-        case ["python", "-m", module, *_]:
+        case ["python" | "python3", "-m", module, *_]:
             assert importlib.util.find_spec(module) is not None, f"{block}: {line}"
         case ["python", script, *_]:
             assert (ROOT / script).is_file(), f"{block}: {line}"
-        case ["pip", "install", *_] | ["git", *_] | ["cd", *_]:
+        case ["pip", "install", *_] | ["git", *_] | ["cd", *_] | [".", ".venv/bin/activate"]:
             pass
         case _:
             pytest.fail(f"{block}: nothing is known of {line!r}")
@@ -118,7 +118,7 @@ def test_a_wrong_option_is_noticed():
 
 def test_every_option_that_is_named_exists():
     known = {name for one in COMMAND.commands.values() for p in one.params for name in p.opts}
-    known |= {"--version", "--help"} | OTHERS
+    known |= {name for one in COMMAND.params for name in one.opts} | {"--help"} | OTHERS
     benchmarks = "".join(
         path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py")
     )

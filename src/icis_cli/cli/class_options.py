@@ -59,9 +59,9 @@ Seen = Annotated[
     typer.Option(
         "--seen",
         metavar="FILE",
-        help="Names or 0-based descriptor row numbers of the classifier's classes, one a "
-        "line, in its order; or imagenet-1k. Default: by name if the checkpoint has names, else "
-        "the first K.",
+        help="Names or descriptor row numbers (0: the first class, without titles) of the "
+        "classifier's classes, one a line, in its order; or imagenet-1k. Default: by name if the "
+        "checkpoint has names, else the first K.",
         rich_help_panel=_CLASSES,
     ),
 ]
@@ -70,7 +70,8 @@ Unseen = Annotated[
     typer.Option(
         "--unseen",
         metavar="FILE",
-        help="Names or row numbers of the classes to add. Default: all others.",
+        help="A file with names or row numbers of the classes to add, one a line. Default: all "
+        "others.",
         rich_help_panel=_CLASSES,
     ),
 ]

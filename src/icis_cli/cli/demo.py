@@ -62,7 +62,7 @@ def demo(
     for step in steps:
         command = [str(word) for word in step]
         output.say("")
-        output.say(f"$ icis {shlex.join(command)}")  # plain: a terminal wraps it, a copy is whole
+        output.show_command(f"icis {shlex.join(command)}")
         # With --json or --quiet the last command's result is the only one.
         silent = output.mode != "human" and step is not steps[-1]
         kept = StringIO()

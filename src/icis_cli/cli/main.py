@@ -28,6 +28,7 @@ from icis_cli.cli import (
     verify,
 )
 from icis_cli.cli.output import StdoutError, print_error, to_stdout
+from icis_cli.cli.parsing import Command, Group, shell_of
 from icis_cli.descriptors.names import is_text
 from icis_cli.errors import IcisError, QualityGateError, UsageError, VerificationError
 from icis_cli.workers import is_alone, is_first, process_count
@@ -45,22 +46,23 @@ _PATIENCE = 20.0
 
 app = typer.Typer(
     name="icis",
+    cls=Group,
     help="Add classes to a trained image classifier without a single image.",
     epilog="Start with: icis fit --weights model.pt --attrs attributes.csv && icis inject",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("fit")(fit.fit)
-app.command("inject")(inject.inject)
-app.command("eval")(evaluate.evaluate)
-app.command("inspect")(inspect.inspect)
-app.command("verify")(verify.verify)
-app.command("report")(report.report)
-app.command("compare")(compare.compare)
-app.command("benchmark")(benchmark.benchmark)
-app.command("describe")(describe.describe)
-app.command("demo")(demo.demo)
+app.command("fit", cls=Command)(fit.fit)
+app.command("inject", cls=Command)(inject.inject)
+app.command("eval", cls=Command)(evaluate.evaluate)
+app.command("inspect", cls=Command)(inspect.inspect)
+app.command("verify", cls=Command)(verify.verify)
+app.command("report", cls=Command)(report.report)
+app.command("compare", cls=Command)(compare.compare)
+app.command("benchmark", cls=Command)(benchmark.benchmark)
+app.command("describe", cls=Command)(describe.describe)
+app.command("demo", cls=Command)(demo.demo)
 
 
 def _show_version(wanted: bool) -> None:
@@ -92,7 +94,8 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         _require_text(arguments)
-        code = app(args=arguments, prog_name="icis", standalone_mode=False)
+        with shell_of(arguments):
+            code = app(args=arguments, prog_name="icis", standalone_mode=False)
         if code == _INTERRUPTED:  # newer typer turns the interrupt into this
             raise KeyboardInterrupt
     except (QualityGateError, VerificationError) as error:
@@ -110,6 +113,8 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         _forget_stdout()  # nobody reads it any more
         return 1
+    except SystemExit as done:  # typer ends so where it has shown or installed completion
+        return done.code if isinstance(done.code, int) else 0
     except Exception as error:
         _trace()
         told = _usage_error(error) or _system_error(error) or _fault(error)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icis_cli.errors import UsageError
+from icis_cli.errors import DescriptorError, UsageError
 from icis_cli.runtime import require_device
 
 if TYPE_CHECKING:
@@ -85,10 +86,22 @@ _TOO_LARGE = 1e4
 
 
 def lines_of(path: Path | None) -> list[str] | None:
-    """Read a list file, if there is one."""
+    """Read a list file, if there is one.
+
+    Raises:
+        DescriptorError: it is not there, or no list: a name is given instead of a file with names.
+
+    """
     if path is None:
         return None
     from icis_cli.descriptors.registry import read_lines
+
+    if not os.path.lexists(path):
+        raise DescriptorError(
+            path,
+            "no such file, expected one with names, one a line",
+            "write the names into a text file, and give that",
+        )
 
     return read_lines(path)
 

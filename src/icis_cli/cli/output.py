@@ -75,8 +75,17 @@ class Output:
 
     def say(self, what: RenderableType) -> None:
         """Tell a person what goes on (stderr); silent unless in human mode."""
-        if self.mode == "human":
+        if self.mode != "human":
+            return
+        if isinstance(what, str):
+            _line(printable(what))
+        else:
             _show(what, sys.stderr)
+
+    def show_command(self, command: str) -> None:
+        """Show a person a command line (stderr), whole: a terminal may wrap it, a copy is whole."""
+        if self.mode == "human":
+            _show(f"$ {command}", sys.stderr)
 
     def note(self, notes: Iterable[str]) -> None:
         """Tell a person what they may want to check (stderr)."""
@@ -220,4 +229,23 @@ def _shortened(text: str) -> str:
 
 
 def _line(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(_wrapped(text, sys.stderr), file=sys.stderr)
+
+
+def _wrapped(text: str, stream: TextIO) -> str:
+    """Return a line as a terminal has room for it, broken between words; anywhere else as it is.
+
+    What is longer than a line, as a path may be, stays whole, so that it can be copied.
+    """
+    if not stream.isatty():
+        return text
+    from rich.cells import cell_len
+
+    width = _console(stream).width
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)

@@ -18,7 +18,8 @@ Labels = Annotated[
     typer.Option(
         "--labels",
         metavar="FILE",
-        help="Labels of --features F.npy: .npy, or class names or row numbers, one a line.",
+        help="Labels of --features F.npy: .npy, or class names or descriptor row numbers, one a "
+        "line.",
         rich_help_panel=SAMPLES,
     ),
 ]

@@ -14,6 +14,9 @@ from icis_cli.methods.base import Method
 if TYPE_CHECKING:
     from rich.table import Table
 
+#: So many new classes are named: a line of the table that is no class should be seen.
+_MOST_NAMES = 20
+
 
 def examples(classes: AlignedClasses) -> list[tuple[int, int, str]]:
     """Return three example pairs: head row, descriptor row, class name."""
@@ -61,7 +64,7 @@ def fit_summary(
             ("", f"head row {row} = descriptor row {line}: {name}")
             for row, line, name in examples(classes)
         ),
-        ("new", f"{len(classes.unseen_names)} classes: {_some(classes.unseen_names)}"),
+        ("new", _new(classes.unseen_names)),
         ("method", f"{label}{_recipe(method)}, seed {seed}"),
     ]
     for label, text in rows:
@@ -69,8 +72,15 @@ def fit_summary(
     return table
 
 
-def _some(names: tuple[str, ...], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+def _new(names: tuple[str, ...]) -> str:
+    return f"{len(names)} {'class' if len(names) == 1 else 'classes'}: {_some(names)}"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    """Return names; of more than twenty the first ones, and how many more there are."""
+    shown = ", ".join(names[:_MOST_NAMES])
+    more = len(names) - _MOST_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _recipe(method: Method) -> str:
