@@ -21,6 +21,8 @@ from icis_cli.errors import OutputError
 from icis_cli.evaluation.networks.telling import network_of
 from icis_cli.report.card import card_file, model_card
 from icis_cli.report.loading import loading_lines
+from icis_cli.report.outlook import Outlook, outlook_of
+from icis_cli.report.verdict import verdict_of
 from tests import onnx_models
 from tests.conftest import World
 from tests.image_networks import CLASSES, forbid_network
@@ -53,10 +55,17 @@ def planned(path, names=None, **options):
     return icis.expand(checkpoint, injector, **options)
 
 
+def card_of(expansion, out, network=None):
+    """The card of rows of which nothing is known."""
+    count = len(expansion.class_names) - len(expansion.head.weight)
+    outlook = Outlook(verdict_of(40, None), None, (None,) * count)
+    return model_card(expansion, outlook, out, network)
+
+
 def written(expansion, out):
     """Write a checkpoint and its card, as the command does; return the card."""
     network = network_of(expansion.checkpoint, len(expansion.head.weight))
-    card = model_card(expansion, out, network)
+    card = card_of(expansion, out, network)
     paths = expansion.write(out, beside={card_file(out): card})
     assert (paths[0], paths[-1]) == (card_file(out), out)
     assert card_file(out).read_text(encoding="utf-8") == card
@@ -201,7 +210,7 @@ def test_what_a_stranger_calls_a_network_never_becomes_code(tmp_path, world, tol
     expansion = planned(tmp_path / "net.pt")
     assert expansion.checkpoint.labels == Labels(None, told)
     assert network_of(expansion.checkpoint, 40) is None
-    card = model_card(expansion, tmp_path / "new.pt", "transformers/x; import os")
+    card = card_of(expansion, tmp_path / "new.pt", "transformers/x; import os")
     assert "import os" not in card
 
 
@@ -219,7 +228,7 @@ def test_names_mean_nothing_but_themselves(tmp_path, world):
     assert rows[1].startswith(r"| 41 | \*bold\* \_x\_ | ")
     torch.save(world.state(), tmp_path / "net.pt")
     for pair in zip(odd[2::2], odd[3::2], strict=False):
-        card = model_card(
+        card = card_of(
             planned(tmp_path / "net.pt", [*names[:40], *pair]), tmp_path / "new.pt", None
         )
         assert "<script" not in card
@@ -233,18 +242,24 @@ def test_a_card_tells_what_the_command_tells(tmp_path, world: World):
     checkpoint = icis.open_checkpoint(tmp_path / "net.pt")
     head = icis.find_head(checkpoint)
     classes = icis.align(head.rows, icis.read_descriptors(tmp_path / "a.npz"))
-    expansion = icis.expand(checkpoint, icis.fit(checkpoint, head, classes, icis.Ridge()))
-    card = written(expansion, tmp_path / "new.pt")
+    injector = icis.fit(checkpoint, head, classes, icis.Ridge())
+    expansion = icis.expand(checkpoint, injector)
+    outlook = outlook_of(expansion, injector)
+    card = model_card(expansion, outlook, tmp_path / "new.pt")
+    expansion.write(tmp_path / "new.pt")
     assert "`net.pt` with 6 new classes: 40 became 46" in card
     assert f"{expansion.calibration.gamma:+.3g} on the biases" in card
     expected = expansion.calibration.after
     assert expected is not None
-    assert f"{100 * expected.seen:.0f} % of the old and {100 * expected.unseen:.0f} %" in card
+    new, old = (f"{100 * share:.0f} of 100" for share in (expected.unseen, expected.seen))
+    assert f"about {new} pictures of new classes and {old} of old ones" in card
+    assert outlook.verdict.headline in card
+    assert "of 40 hidden classes recognised among 8 (guessing: 5)" in card
     assert "`a.npz`" in card
     assert str(tmp_path) not in card  # the same input gives the same bytes, wherever it lies
     assert all(f"| {row} | {world.names[row]} |" in card for row in range(40, 46))
     more = planned(tmp_path / "new.pt", [*world.names, "one", "two"])
-    again = model_card(more, tmp_path / "more.pt")
+    again = card_of(more, tmp_path / "more.pt")
     assert "`new.pt` with 2 new classes: 46 became 48" in again
     assert "Of the 46 classes before, 6 were added in the same way earlier" in again
 
@@ -257,7 +272,7 @@ def test_of_very_many_classes_the_first_are_listed(tmp_path):
         class_names=tuple(f"kind {n}" for n in range(9 + 250)),
         certainty=None,
     )
-    card = model_card(many, tmp_path / "new.pt")
+    card = card_of(many, tmp_path / "new.pt")
     assert "| 108 | kind 108 |" in card
     assert "kind 109" not in card
     assert "150 more are listed in `new.pt.icis.json`" in card
@@ -311,4 +326,4 @@ def test_a_removal_has_no_card(tmp_path, world):
     planned(tmp_path / "net.pt").write(tmp_path / "new.pt")
     removal = icis.remove(icis.open_checkpoint(tmp_path / "new.pt"))
     with pytest.raises(ValueError, match="removal"):
-        model_card(removal, tmp_path / "old.pt")
+        card_of(removal, tmp_path / "old.pt")

@@ -400,7 +400,7 @@ def test_word_vectors_with_names_of_several_words(tmp_path, header, separator):
         ("2 99999\ncat 1 2\ndog 3 4", "line 2 has 2 numbers, expected 99999"),
         ("cat 1 nan\ndog 3 4", "cat, column 1: NaN"),
         ("cat 1 2\ncat 3 4", "class name 'cat' occurs 2 times"),
-        ("cat 1 2\n\xff 3 4", "is no text"),
+        ("cat 1 2\n\xff 3 4", "is no readable text: it is not UTF-8"),
     ],
 )
 def test_word_vectors_that_cannot_be_used(tmp_path, text, words):

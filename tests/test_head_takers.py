@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ VGG = {
 }  # fmt: skip
 
 
-def in_both_orders(tmp_path: Path, shapes: dict[str, tuple[int, ...]]) -> list[Path]:
+def in_both_orders(tmp_path: Path, shapes: Mapping[str, tuple[int, ...]]) -> list[Path]:
     """Write random tensors in this order, and in that of the alphabet."""
     state = {name: torch.randn(shape) for name, shape in shapes.items()}
     torch.save(state, tmp_path / "m.pt")

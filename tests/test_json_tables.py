@@ -72,3 +72,20 @@ def test_what_is_no_table_says_why(tmp_path, content, message):
     with pytest.raises(DescriptorError) as caught:
         read(tmp_path, content)
     assert message in caught.value.message
+
+
+def test_answers_in_words_are_refused_with_the_numbers_for_them(tmp_path):
+    with pytest.raises(DescriptorError, match="found \"yes\" in 'x'") as caught:
+        read(tmp_path, {"a": {"x": "yes", "y": 1}, "b": {"x": "no", "y": 2}})
+    assert caught.value.hint == "replace yes by 1, no by 0"
+
+
+def test_json_in_utf_16_is_read_and_latin_1_is_told(tmp_path):
+    text = '{"Z\u00e8bre": [1, 2], "b": [3, 4]}'
+    (tmp_path / "d.json").write_bytes(text.encode("utf-16"))
+    assert read_descriptors(tmp_path / "d.json").names == ("Z\u00e8bre", "b")
+    (tmp_path / "d.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DescriptorError) as caught:
+        read_descriptors(tmp_path / "d.json")
+    assert caught.value.message.endswith("is no readable JSON: it is not UTF-8")
+    assert caught.value.hint == "save it in UTF-8"

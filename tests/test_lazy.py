@@ -194,7 +194,7 @@ def test_large_files_are_checked_as_small_ones_are(tmp_path, monkeypatch):
     found = icis.read_descriptors(tmp_path / "d.npy")
     assert found.warnings == checked(tmp_path / "d.npy", values).warnings
     assert "1 of 4 columns are constant and tell no classes apart: 2" in found.warnings[0]
-    assert found.warnings[1].endswith("row 17 = row 4100 = row 8999; row 4999 = row 5000")
+    assert found.notes[0].endswith("row 17 = row 4100 = row 8999; row 4999 = row 5000")
     for row, value, message in (
         (8200, np.nan, "row 8200, column 1: NaN or infinite, expected finite"),
         (8200, np.float32(3e38), r"does not fit into float32: row 8200"),

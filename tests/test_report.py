@@ -36,6 +36,8 @@ from icis_cli import (
 )
 from icis_cli.errors import CheckpointError, InjectorError, OutputError
 from icis_cli.html import gathering
+from icis_cli.html.data import Point
+from icis_cli.html.figures import row_map
 from icis_cli.html.page import html_of
 from icis_cli.html.rows import map_of
 from icis_cli.methods.base import SeenPairs
@@ -189,12 +191,67 @@ def test_the_map_keeps_distances_where_two_dimensions_suffice():
 def test_what_is_missing_is_told_with_what_would_add_it(case):
     report = case.report(bare=True)
     page = html_of(report)
-    assert [how for _, how in report.missing].count("--features F.npz") == 1
+    samples = "icis report new.safetensors --features F.npz, or --images DIR"
+    assert [how for _, how in report.missing].count(samples) == 1
     assert "--injector FILE" in page
     assert "--features F.npz" in page
     for title in ("Training", "Accuracy", "Worst confusions", "How good predicted rows are"):
         assert f"<h2>{title}</h2>" in html_of(case.report())
         assert f"<h2>{title}</h2>" not in page
+
+
+def test_the_top_says_how_good_the_new_rows_are(case):
+    """Samples are the last word; without them held-out classes, and without these nothing."""
+    measured, bare = case.report(), case.report(bare=True)
+    checkpoint = open_checkpoint(case.new)
+    untested = report_of(checkpoint, known_head(checkpoint), case.injector)
+    assert measured.verdict.headline.startswith("Measured")
+    assert measured.expected is None
+    assert untested.verdict.headline.startswith("Untested, but promising")
+    assert untested.expected is not None
+    assert bare.verdict.headline.startswith("Untested and doubtful")
+    for report in (measured, untested, bare):
+        page = html_of(report)
+        header = page[page.index("<header>") : page.index("</header>")]
+        assert f'class="verdict {report.verdict.step}"' in header
+        assert report.verdict.headline in header
+    assert f"{untested.expected.sentence()}." in html_of(untested)
+    assert "lost are" in html_of(measured)
+    assert f"{100 * measured.evaluation.lost:.1f} points lost" in html_of(measured)
+
+
+def test_a_new_class_described_like_a_known_one_is_named(tmp_path, world):
+    descriptors = world.descriptors.copy()
+    descriptors[42] = descriptors[7]
+    case = make(tmp_path, replace(world, descriptors=descriptors))
+    report = case.report()
+    first = report.new_classes[0]
+    assert (first.name, first.twin) == (world.names[42], world.names[7])
+    assert [line.twin for line in report.new_classes[1:]] == [None] * 5
+    page = html_of(report)
+    assert f"will take: {first.name} like {first.twin}." in page
+    line = re.search(f'<tr><th>{first.name}</th><td class="number".*</tr>', page)
+    assert line is not None
+    assert line[0].count(" %</td>") == 2  # how often it is right, but not how sure it is
+
+
+def test_settings_tell_of_the_epochs_that_there_were(case):
+    report = case.report()
+    assert report.record is not None
+    last = replace(report.record.rounds[0], settings={"epochs": 1, "other": 2})
+    told = replace(report, record=replace(report.record, rounds=(last,)))
+    assert "<dd>epochs 3, other 2</dd>" in html_of(told)
+    assert "<dd>epochs 1, other 2</dd>" in html_of(replace(told, source=None))
+
+
+def test_new_classes_are_named_on_the_map_where_there_is_room():
+    points = [Point(name, "new", 4.5, 4.5) for name in ("left", "right", "nowhere")]
+    page = row_map([*points, Point("a long long long name", "new", 9, 9), Point("s", "seen", 0, 0)])
+    assert re.findall(r'<text class="name".*?>(.*?)</text>', page) == [
+        "left", "right", "a long long long …",
+    ]  # fmt: skip
+    many = [Point(f"n{at}", "new", at, at) for at in range(31)]
+    assert 'class="name"' not in row_map(many)
 
 
 def test_samples_of_one_side_alone_make_a_report(case, tmp_path):
@@ -285,7 +342,9 @@ def test_the_command_finds_the_injector_and_says_what_it_wrote(case, tmp_path):
         "report", "new.safetensors", "--features", "test.npz", "--out", out, "--json", cwd=folder
     )
     assert done.code == 0, done.err
-    assert json.loads(done.out) == {
+    printed = json.loads(done.out)
+    assert printed.pop("verdict") == case.report().verdict.to_json()
+    assert printed == {
         "schema_version": 1,
         "command": "report",
         "out": str(out),

@@ -79,6 +79,12 @@ def column(browser: Any, number: int) -> list[str]:
     return list(browser.execute_script(script, number))
 
 
+def place(browser: Any, title: str) -> int:
+    """Return the number of the column with this head."""
+    heads = browser.find_elements("css selector", "#classes thead th")
+    return [str(head.text) for head in heads].index(title)
+
+
 def press(browser: Any, number: int) -> str:
     """Press the head of a column; return how the table says it is sorted."""
     head = browser.find_elements("css selector", "#classes thead th")[number]
@@ -111,8 +117,7 @@ def test_it_shows_without_a_complaint_and_loads_nothing(browser, which, width, s
 
 def test_the_table_sorts_by_number_both_ways(browser, page):
     show(browser, page)
-    heads = [h.text for h in browser.find_elements("css selector", "#classes thead th")]
-    number = heads.index("length")
+    number = place(browser, "length")
     assert press(browser, number) == "ascending"
     rising = [float(cell) for cell in column(browser, number)]
     assert len(rising) == 46
@@ -125,8 +130,8 @@ def test_the_table_sorts_by_number_both_ways(browser, page):
 def test_empty_cells_come_last_either_way(browser, page, presses):
     show(browser, page)
     for _ in range(presses):
-        press(browser, 3)  # how sure: known of new classes alone
-    cells = column(browser, 3)
+        press(browser, place(browser, "surer than"))  # known of new classes alone
+    cells = column(browser, place(browser, "surer than"))
     assert all(cells[:6])
     assert not any(cells[6:])
 
@@ -143,7 +148,7 @@ def test_the_table_can_be_searched(browser, page):
     show(browser, page)
     field = browser.find_element("css selector", "input[type=search]")
     field.send_keys("<SCRIPT>")
-    found = zip(column(browser, 0), column(browser, 5), strict=True)  # class, most like
+    found = zip(column(browser, 0), column(browser, place(browser, "most like")), strict=True)
     assert all("<script>" in name + like for name, like in found)
     assert NASTY[0] in column(browser, 0)
     shown = len(column(browser, 0))

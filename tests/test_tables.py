@@ -111,7 +111,7 @@ def test_numbers_may_be_names_under_a_header_that_says_so(tmp_path):
         ("class,a,b\nx,0,5,1\ny,1,5,2\n", "header has 3 cells, but line 2 has 4", "or tabs"),
         ("a,NA,NA\nb,1,0\nc,0,1\n", "line 1: expected a number, found 'NA'", "fill in"),
         ("a,?,-\nb,1,0\nc,0,1\n", "line 1: expected a number, found '?'", "fill in"),
-        ("a,yes,no\nb,1,0\nc,0,1\n", "line 1: expected a number, found 'yes'", "fill in"),
+        ("a,yes,no\nb,1,0\nc,0,1\n", "line 1: expected a number, found 'yes'", "yes by 1"),
         ("a,0,1,2\nb,3,4,5\n", "first line (a, 0, 1, 2) may name the columns, or", "above it"),
         ("1,2,3\n4,5,7\n1,0,1\n", "first line (1, 2, 3) may name the columns, or desc", "above it"),
         ("c;x;y\na;1.000;2\nb;3.500;4\n", "found '1.000': the point may be", "1.0 or 1000 ins"),
@@ -139,7 +139,40 @@ def test_numbers_may_be_names_under_a_header_that_says_so(tmp_path):
             "line 3: expected a number, found an empty cell in co",
             "fill in",
         ),
-        ("class,x,y\na,1,2\nb,3,40%\nc,5,6\n", "line 3: expected a number, found '40%'", "as 0.5"),
+        (
+            "class,x,y\na,1,2\nb,3,40%\nc,5,6\n",
+            "line 3: expected a number, found '40%'",
+            "write 0.4",
+        ),
+        (
+            "class,x,y\na,1,80%\nb,3,4 %\nc,5,0%\n",
+            "column 'y' holds words ('80%', '4 %', '0%'), expected numbers",
+            "write 0.8 for 80%",
+        ),
+        (
+            "class,x,y\na,yes,2\nb,,4\nc,no,6\n",
+            "line 3: found an empty cell in column 'x', expected yes or no",
+            "replace yes by 1, no by 0",
+        ),
+        (
+            "class,x,y\na,j,2\nb,n,4\nc,n,6\nd,1,6\n",
+            "line 5: found '1' in column 'x', expected j or n",
+            "replace j by 1, n by 0",
+        ),
+        (
+            "class,x,y\na,1,2\nb,no,4\nc,0,6\n",
+            "line 3: expected a number, found 'no' in column 'x'",
+            "replace yes by 1, no by 0",
+        ),
+        (
+            "class,x,y\na,x,2\nb,xl,4\nc,s,6\nd,s,6\n",
+            "column 'x' holds words ('x', 'xl', 's')",
+            "a column of 0 and 1 for each of these words",
+        ),
+        # Without a header, nothing tells whether somebody forgot to fill in a cell.
+        ("a,x,\nb,,x\nc,x,x\nd,x,x\n", "column 2 holds words ('x')", "replace x by 1, an empty"),
+        ("class,x,y\na,x,2\nb,3,\nc,5,2\n", "line 2: expected a number, found 'x'", "fill in"),
+        ("class,x,y\na,x,\nb,,\nc,,\n", "2 descriptor row(s) are all zero", "describe it"),
         ("class\na\nb\n", "holds no numbers: it looks like a list of class names", "--names "),
     ],
 )
@@ -157,3 +190,80 @@ def test_a_list_of_names_has_no_numbers(tmp_path, text):
     with pytest.raises(DescriptorError, match="holds no numbers: it looks like a list") as caught:
         read_descriptors(tmp_path / "names.txt")
     assert f"--names {tmp_path / 'names.txt'} with --encoder" in caught.value.hint
+
+
+ROWS = "Animal;Stripes;Hooves\nGoat;{};{}\nSkunk;{};{}\n"
+WORDS, NUMBERS = ("no", "yes", "yes", "no"), (0, 1, 1, 0)
+
+
+@pytest.mark.parametrize("cells", [WORDS, NUMBERS, ("0,5", "1", "1", "0"), ("80%", "0%", "1%", "")])
+@pytest.mark.parametrize(
+    ("above", "message", "hint"),
+    [
+        ("My animals;;\n", "line 1 looks like a title, line 2 like", "delete line 1"),
+        ("My animals\n", "line 1 looks like a title, line 2 like", "delete line 1"),
+        ("My animals, in spring\n", "line 1 looks like a title, line 2 like", "delete line 1"),
+        ('"My animals; in spring"\n', "line 1 looks like a title, line 2 like", "delete line 1"),
+        ("My animals\n;;\n\n", "line 1 looks like a title, line 4 like", "delete line 1"),
+        (
+            "My animals\n(of 2026)\n",
+            "lines 1 to 2 look like a title, line 3 like",
+            "delete lines 1 to 2",
+        ),
+    ],
+)
+def test_a_title_above_the_header_is_told(tmp_path, above, cells, message, hint):
+    (tmp_path / "d.csv").write_text(above + ROWS.format(*cells))
+    with pytest.raises(DescriptorError, match=message + " the column names") as caught:
+        read_descriptors(tmp_path / "d.csv")
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a,,\nb,1,2\nc,1,2\n", "a,,\nb,yes,no\nc,no,yes\n", "a\nfox, red\nwolf\nbear\n"],
+)
+def test_a_class_without_values_is_no_title(tmp_path, text):
+    (tmp_path / "d.csv").write_text(text)
+    with pytest.raises(DescriptorError) as caught:
+        read_descriptors(tmp_path / "d.csv")
+    assert "title" not in caught.value.message
+
+
+TABLE = "class;größe;y\nZèbre;1;2\nÖchse;3;4\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_the_encodings_of_spreadsheets_are_read_without_their_mark(tmp_path, encoding, mark):
+    (tmp_path / "d.csv").write_bytes((mark + TABLE).encode(encoding))
+    found = read_descriptors(tmp_path / "d.csv")
+    assert found.names == ("Zèbre", "Öchse")
+    assert found.columns == ("größe", "y")
+
+
+def test_a_second_mark_is_no_part_of_the_first_title(tmp_path):
+    """As where a program adds it to a file that had it."""
+    (tmp_path / "d.csv").write_text("\ufeff\ufeffsize,legs\n1,2\n3,4\n", encoding="utf-8")
+    assert read_descriptors(tmp_path / "d.csv").columns == ("size", "legs")
+
+
+def test_both_orders_of_utf_16_are_read(tmp_path):
+    for order in ("be", "le"):
+        (tmp_path / "d.csv").write_bytes(("\ufeff" + TABLE).encode(f"utf-16-{order}"))
+        assert read_descriptors(tmp_path / "d.csv").names == ("Zèbre", "Öchse")
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "hint"),
+    [
+        (TABLE.encode("latin-1"), "it is not UTF-8", "Save as > CSV UTF-8"),
+        (TABLE.encode("utf-16")[:-1], "it begins as UTF-16, and is not", "save it in UTF-8"),
+    ],
+)
+def test_another_encoding_is_told_without_jargon(tmp_path, content, message, hint):
+    (tmp_path / "d.csv").write_bytes(content)
+    with pytest.raises(DescriptorError) as caught:
+        read_descriptors(tmp_path / "d.csv")
+    assert caught.value.message.endswith(message)
+    assert hint in caught.value.hint

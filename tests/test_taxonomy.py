@@ -106,7 +106,7 @@ def test_an_ambiguous_class_is_refused(tree):
         ('child,parent\n"dog,canine\n', "no readable text table"),
         ("child,parent\ndog,dog\n", "its own ancestor: dog > dog"),
         ("child,parent\nx,a\na,b\nb,c\nc,a\n", "its own ancestor: a > b > c > a"),
-        (b"child,parent\n\xff,a\n", "is no text"),
+        (b"child,parent\n\xff,a\n", "it is not UTF-8"),
     ],
 )
 def test_a_table_that_is_no_taxonomy_is_one_line(tmp_path, content, message):

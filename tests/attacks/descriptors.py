@@ -128,6 +128,9 @@ TABLES: dict[str, Make] = {
     ),
     "an empty file": _written("d.csv", lambda _: b""),
     "gzip named csv": _written("d.csv", lambda _: gzip.compress(b"a,1,2\n" * 1000)),
+    "half of UTF-16": _written("d.csv", lambda _: "a,1,2\nb,3,4\n".encode("utf-16")[:-1]),
+    "half a pair in UTF-16": _written("d.csv", lambda _: b"\xff\xfe\x00\xd8,\0" * 6),
+    "a UTF-16 of zeros": _written("d.csv", lambda _: b"\xff\xfe" + bytes(1000)),
     "half a character": _written("d.csv", lambda _: "é".encode()[:1] * 5),
 }
 

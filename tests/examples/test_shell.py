@@ -14,6 +14,7 @@ from tests.examples.running import (
     require_plus_rows,
     started,
 )
+from tests.synthetic import SEEN
 from tests.test_schemas import validate
 
 
@@ -53,6 +54,17 @@ def test_the_shell_pipeline_judges_by_held_out_classes_without_samples(here):
     assert done.code == 3
     assert "not good enough" in done.err
     assert not list((here / "again").glob("model.*"))
+
+
+def test_the_shell_pipeline_accepts_no_rows_that_are_as_good_as_guessing(here):
+    """However low the least share that is asked for: the table is in another order."""
+    head, *lines = (here / "classes.csv").read_text(encoding="utf-8").splitlines()
+    mixed = [*lines[1:SEEN:2], *lines[0:SEEN:2], *lines[SEEN:]]
+    (here / "mixed.csv").write_text("\n".join([head, *mixed]) + "\n", encoding="utf-8")
+    done = pipeline(here, FAST, "mixed.csv", OUT="found", FIT=RIDGE, MIN_HELD_OUT=0)
+    assert done.code == 3, done.err
+    assert "not good enough" in done.err
+    assert document(here / "found" / "fit.json")["verdict"]["step"] == "guess"
 
 
 def test_the_shell_pipeline_refuses_what_it_must_not_touch_and_tells_what_is_wrong(here):

@@ -147,26 +147,31 @@ def evaluate(
         checkpoint = open_checkpoint(weights, state)
         given_files = (features, labels, folders, injector, classes, unseen)
         inputs = (weights, *checkpoint.files, *(path for path in given_files if path is not None))
-        with_report.require_report(report, force=force, inputs=inputs)
-        output.note(checkpoint.notes)
-        loaded = None if injector is None else Injector.load(injector)
-        known = known_head(
-            checkpoint,
-            loaded,
-            names=options.lines_of(classes),
-            unseen=options.lines_of(unseen),
-            head_key=head,
-        )
-        if reference is not None:
-            if workers.rank == 0:  # there is nothing to share
-                _compare(output, known, reference, options.lines_of(reference_classes), loaded)
-            return
-        if features is not None:
-            evaluation = _features(output, known, features, labels, workers)
-        elif images is not None:
-            run = image.ImageRun(folders, arch, prepared, device, batch, readers, workers)
-            evaluation, network = run.evaluate(output, checkpoint, known, images)
-            examples = with_report.ImageExamples(run, images, network)
+
+        def check() -> None:
+            with_report.require_report(report, force=force, inputs=inputs)
+
+        read = tuple(path for path in (*given_files, images, reference) if path is not None)
+        with with_report.checked_outputs(read, check):
+            output.note(checkpoint.notes)
+            loaded = None if injector is None else Injector.load(injector)
+            known = known_head(
+                checkpoint,
+                loaded,
+                names=options.lines_of(classes),
+                unseen=options.lines_of(unseen),
+                head_key=head,
+            )
+            if reference is not None:
+                if workers.rank == 0:  # there is nothing to share
+                    _compare(output, known, reference, options.lines_of(reference_classes), loaded)
+                return
+            if features is not None:
+                evaluation = _features(output, known, features, labels, workers)
+            elif images is not None:
+                run = image.ImageRun(folders, arch, prepared, device, batch, readers, workers)
+                evaluation, network = run.evaluate(output, checkpoint, known, images)
+                examples = with_report.ImageExamples(run, images, network)
         output.warn(sample.one_sided_result(evaluation))
         gates = gate.gates_of(evaluation, min_harmonic, min_zsl)
         if report is not None and workers.rank == 0:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from icis_cli.cli.output import ProgressBar
     from icis_cli.injection.injector import Injector
     from icis_cli.methods.base import Watch
+    from icis_cli.report.verdict import Verdict
 
 _TRAINING = "Training"
 _VALIDATION = "Validation by held-out seen classes"
@@ -181,24 +182,31 @@ def fit(
     from icis_cli.injection.record import side_file
     from icis_cli.report.choices import choice_json, choice_report
     from icis_cli.report.understood import fit_summary, summary_json
+    from icis_cli.report.verdict import few_warnings, order_doubts, verdict_of
     from icis_cli.runtime import choose_device
     from icis_cli.validation.heldout import fold_numbers, judge
     from icis_cli.validation.selection import AUTO_MEMBERS
 
     read = (weights, side_file(weights), *files.paths)
-    require_writable(out, force=force, inputs=read)
-    with_report.require_report(report, force=force, inputs=read, out=out)
-    known = given.understand(output, weights, files, head, state)
+
+    def check_outputs() -> None:
+        require_writable(out, force=force, inputs=read)
+        with_report.require_report(report, force=force, inputs=read, out=out)
+
+    with with_report.checked_outputs((weights, *files.paths), check_outputs):
+        known = given.understand(output, weights, files, head, state)
     checkpoint, found, aligned = known.checkpoint, known.head, known.classes
     if cv:
         fold_numbers(len(found.rows), cv)  # too many folds are refused before anything is trained
     label = " or ".join(one.name for one in methods) if method == "auto" else method
     output.say(fit_summary(checkpoint, found, aligned, methods[0], label, seed))
     output.note(aligned.notes)
-    output.warn(aligned.warnings)
+    few = few_warnings(len(found.rows), aligned.seen.shape[1], len(aligned.unseen_names))
+    output.warn((*aligned.warnings, *few))
     understood = {
         "report": None if report is None else str(report),
         **summary_json(checkpoint, found, aligned, methods[0], label, seed),
+        "warnings": [*aligned.warnings, *few],
     }
     if dry_run:
         output.result(
@@ -221,7 +229,9 @@ def fit(
                 trainings=replace(progress, watch=None if bar is None else _within(bar)),
             )
         figures = None if choice.held is None else judge(found.rows, choice.held)
-        output.say(choice_report(choice, figures))
+        doubts = order_doubts(aligned.seen, [view.width for view in aligned.views], found.rows)
+        verdict = verdict_of(len(found.rows), figures, doubts)
+        output.say(choice_report(choice, figures, len(found.rows)))
         with output.bar(f"fit {choice.method.name}", "epochs") as bar:
             injector = fit_injector(
                 checkpoint,
@@ -241,6 +251,7 @@ def fit(
         else:
             page = _page(output, checkpoint, injector)
             with_report.save_with_report(injector, out, report, page, force=force)
+    bad = verdict.warnings if verdict.step == "guess" else ()
     output.say(f"{injector.stopped}{_course(injector)}")
     if report is not None:
         output.note([f"wrote {report}; open it in a browser"])
@@ -251,7 +262,8 @@ def fit(
             "out": str(out),
             "dry_run": False,
             **understood,
-            **choice_json(choice, figures),
+            **choice_json(choice, figures, verdict),
+            "warnings": [*understood["warnings"], *bad],
             "settings": dict(injector.settings),
             "training": {
                 "epochs": len(injector.losses),
@@ -261,6 +273,16 @@ def fit(
             },
         },
     )
+    _tell_next(output, verdict, out)
+
+
+def _tell_next(output: Output, verdict: Verdict, out: Path) -> None:
+    """Say what comes next: not an injection of rows that are hardly better than guessing."""
+    if verdict.step == "guess":
+        output.warn(verdict.warnings)
+        return
+    if verdict.doubt is not None:
+        output.say(verdict.doubt)
     here = out.name == "injector.safetensors" and out.parent == Path()
     output.say("next: icis inject" + ("" if here else f" --injector {out}"))
 

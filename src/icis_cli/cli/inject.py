@@ -10,6 +10,7 @@ import typer
 from icis_cli.cli import name_options as naming
 from icis_cli.cli import options
 from icis_cli.cli.output import Output
+from icis_cli.cli.report_options import checked_outputs
 from icis_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from icis_cli.injection.expansion import Expansion
     from icis_cli.injection.injector import Injector
     from icis_cli.injection.planning import Auxiliary
+    from icis_cli.report.outlook import Outlook
 
 
 def inject(
@@ -156,6 +158,7 @@ def inject(
     from icis_cli import remove as remove_rows
     from icis_cli.injection.expansion import check_outputs
     from icis_cli.report.card import card_file
+    from icis_cli.report.outlook import outlook_of
 
     if remove and weights is not None:
         checkpoint = open_checkpoint(weights, state)
@@ -163,7 +166,7 @@ def inject(
         original = out or _beside(checkpoint, "original")
         check_outputs(checkpoint, original, force=force)
         removal = remove_rows(checkpoint)
-        _finish(output, removal, original, untouched, {}, force=force, dry_run=dry_run)
+        _finish(output, removal, None, original, untouched, {}, force=force, dry_run=dry_run)
         return
     loaded = Injector.load(injector)
     if weights is None:
@@ -175,11 +178,15 @@ def inject(
     described = (injector, *(attrs or ()), classes, unseen, names)
     inputs = tuple(path for path in described if path is not None)
     cards = (card_file(new),) if card else ()
-    check_outputs(checkpoint, new, force=force, inputs=inputs, beside=cards)
-    table = read_views(attrs, classes) if attrs and names is None else None
-    if names is not None:
-        table = _named(loaded, names, attrs or [], classes, encoder, download=download)
-    chosen = options.lines_of(unseen)
+
+    def check() -> None:
+        check_outputs(checkpoint, new, force=force, inputs=inputs, beside=cards)
+
+    with checked_outputs(inputs, check):
+        table = read_views(attrs, classes) if attrs and names is None else None
+        if names is not None:
+            table = _named(loaded, names, attrs or [], classes, encoder, download=download)
+        chosen = options.lines_of(unseen)
     with output.busy("predict rows"):
         expansion = expand(
             checkpoint,
@@ -190,17 +197,18 @@ def inject(
             accuracy=expected_accuracy,
             auxiliary=sides,
         )
-    beside = {path: _card(expansion, new) for path in cards}
-    _finish(output, expansion, new, untouched, beside, force=force, dry_run=dry_run)
+    outlook = outlook_of(expansion, loaded, table)
+    beside = {path: _card(expansion, outlook, new) for path in cards}
+    _finish(output, expansion, outlook, new, untouched, beside, force=force, dry_run=dry_run)
 
 
-def _card(expansion: Expansion, out: Path) -> str:
+def _card(expansion: Expansion, outlook: Outlook, out: Path) -> str:
     """Return the model card of a new checkpoint."""
     from icis_cli.evaluation.networks.telling import network_of
     from icis_cli.report.card import model_card
 
     network = network_of(expansion.checkpoint, len(expansion.head.weight))
-    return model_card(expansion, out, network)
+    return model_card(expansion, outlook, out, network)
 
 
 def _named(
@@ -252,6 +260,7 @@ def _sides(auxiliary: str) -> Auxiliary:
 def _finish(
     output: Output,
     expansion: Expansion,
+    outlook: Outlook | None,
     out: Path,
     shards: Untouched,
     beside: Mapping[Path, str],
@@ -259,12 +268,15 @@ def _finish(
     force: bool,
     dry_run: bool,
 ) -> None:
-    """Write what was planned, and texts ``beside`` it, and print the result."""
+    """Write what was planned, and texts ``beside`` it, and print the result.
+
+    There is no ``outlook`` where rows are taken off.
+    """
     from icis_cli.report.injections import (
         calibration_line,
         certainty_table,
         injection_json,
-        unlike_warning,
+        injection_warnings,
     )
 
     notes = (*expansion.notes, *expansion.losses(out, shards))
@@ -277,12 +289,12 @@ def _finish(
             expansion.write(out, force=force, shards=shards, beside=beside)
     verb = "would write" if dry_run else "wrote"
     doubts: Sequence[str] = ()
-    if expansion.record is not None:
+    if outlook is not None:
         output.say(calibration_line(expansion))
         if expansion.certainty is not None:
-            output.say(certainty_table(expansion))
-            doubts = unlike_warning(expansion)
-            output.warn(doubts)
+            output.say(certainty_table(expansion, outlook))
+        doubts = injection_warnings(expansion, outlook)
+        output.warn(doubts)
     content: dict[str, Any] = {}
     if output.mode == "json":  # an entry per class: of a million of them, only if they are wanted
         content = {
@@ -293,10 +305,13 @@ def _finish(
             "rows_before": before,
             "rows_after": after,
             "classes": list(expansion.class_names[before:]),
-            **injection_json(expansion),
+            **injection_json(expansion, outlook),
             "notes": [*expansion.checkpoint.notes, *notes],
             "warnings": [*expansion.warnings, *doubts],
         }
     output.result(
         f"{verb} {out}: {expansion.head.key} with {before} -> {after} rows", str(out), content
     )
+    if outlook is not None:
+        for text in outlook.lines:
+            output.say(text)

@@ -11,7 +11,14 @@ from icis_cli.cli import image_options as image
 from icis_cli.cli import options
 from icis_cli.cli import sample_options as sample
 from icis_cli.cli.output import Output
-from icis_cli.cli.report_options import USUAL_INJECTOR, WRITTEN, ImageExamples, injector_of
+from icis_cli.cli.report_options import (
+    USUAL_INJECTOR,
+    WRITTEN,
+    ImageExamples,
+    checked_outputs,
+    injector_of,
+    require_html,
+)
 from icis_cli.errors import UsageError
 from icis_cli.workers import ALONE
 
@@ -120,25 +127,30 @@ def report(
         path for path in (injector, features, labels, folders, classes, unseen) if path is not None
     )
     inputs = (*checkpoint.files, new, side_file(new), USUAL_INJECTOR, *given)
-    require_writable(target, force=force, inputs=inputs)
-    output.note(checkpoint.notes)
-    loaded = injector_of(output, checkpoint, injector)
-    known = known_head(
-        checkpoint,
-        loaded,
-        names=options.lines_of(classes),
-        unseen=options.lines_of(unseen),
-        head_key=head,
-    )
+
+    def check() -> None:
+        require_writable(target, force=force, inputs=inputs)
+        require_html(target, "--out")
+
     evaluation, examples = None, None
-    if features is not None:
-        evaluation = _evaluation(output, known, features, labels)
-    elif images is not None:
-        prepared = image.preprocessing_of(None, None, None, None, None)
-        run = image.ImageRun(folders, arch, prepared, device, 32, None, ALONE)
-        evaluation, network = run.evaluate(output, checkpoint, known, images)
-        examples = ImageExamples(run, images, network)
-        output.warn(sample.one_sided_result(evaluation))
+    with checked_outputs(given if images is None else (*given, images), check):
+        output.note(checkpoint.notes)
+        loaded = injector_of(output, checkpoint, injector)
+        known = known_head(
+            checkpoint,
+            loaded,
+            names=options.lines_of(classes),
+            unseen=options.lines_of(unseen),
+            head_key=head,
+        )
+        if features is not None:
+            evaluation = _evaluation(output, known, features, labels)
+        elif images is not None:
+            prepared = image.preprocessing_of(None, None, None, None, None)
+            run = image.ImageRun(folders, arch, prepared, device, 32, None, ALONE)
+            evaluation, network = run.evaluate(output, checkpoint, known, images)
+            examples = ImageExamples(run, images, network)
+            output.warn(sample.one_sided_result(evaluation))
     with output.busy("report"):
         shown = () if examples is None or evaluation is None else examples.find(known, evaluation)
         content = report_of(checkpoint, known, loaded, evaluation, shown)
@@ -152,6 +164,7 @@ def report(
             "weights": str(new),
             "seen_classes": content.subject.seen,
             "new_classes": content.subject.new,
+            "verdict": content.verdict.to_json(),
             "missing": [{"what": what, "how": how} for what, how in content.missing],
         },
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -78,7 +79,7 @@ def require_report(
 
     Raises:
         OutputError: it exists (without ``force``), is an input, or cannot be written.
-        UsageError: it is ``out``.
+        UsageError: it is ``out``, or its name is none of an HTML file.
 
     """
     if report is None:
@@ -86,6 +87,41 @@ def require_report(
     if out is not None and os.path.realpath(report) == os.path.realpath(out):
         raise UsageError(f"--report and --out are the same file: {report}", "choose another name")
     require_writable(report, force=force, inputs=inputs, option="--report")
+    require_html(report, "--report")
+
+
+def require_html(path: Path, option: str) -> None:
+    """Refuse a name that no browser would open as a page.
+
+    Raises:
+        UsageError: it does not end in ``.html`` or ``.htm``.
+
+    """
+    if path.suffix.casefold() not in (".html", ".htm"):
+        raise UsageError(
+            f"{option} {path}: a report is an HTML file",
+            f"name it {path.with_suffix('.html') if path.name else 'report.html'}; a browser "
+            "prints it as PDF",
+        )
+
+
+@contextlib.contextmanager
+def checked_outputs(inputs: Iterable[Path], check: Callable[[], None]) -> Iterator[None]:
+    """Check outputs before inputs are read in this block, so that no work is in vain.
+
+    Where an input is not there, that is told first: outputs are checked after the block then.
+
+    Args:
+        inputs: files and folders that are read.
+        check: raises where an output cannot be written.
+
+    """
+    present = all(path.exists() for path in inputs)
+    if present:
+        check()
+    yield
+    if not present:
+        check()
 
 
 def injector_of(output: Output, checkpoint: Checkpoint, path: Path | None) -> Injector | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,9 @@ from icis_cli.lazy import blocks
 
 if TYPE_CHECKING:
     from icis_cli.encoders.base import Encoding
+
+#: Of fewer classes, such as those to add, a column that is the same for all says nothing.
+_FEW = 8
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,8 @@ class Descriptors:
         path: where they were read from; the first file, whose rows these are, where several were
             joined.
         columns: d names of the columns, or None.
-        warnings: what is odd but no error, e.g. classes whose descriptors are equal.
-        notes: what a person may want to check.
+        warnings: what is odd but no error, e.g. columns that are the same for all classes.
+        notes: what a person may want to check, e.g. classes whose descriptors are equal.
         joined: the files whose columns stand side by side, where there are several.
         encoding: how they were made, where they were made of the class names in ``path``.
         unlisted: what an attribute stands for that a class does not list; None where each lists
@@ -140,8 +143,21 @@ def checked(
             f"all {count} descriptors are equal (every column is constant)",
             "descriptors must tell the classes apart",
         )
-    warnings = tuple(_warnings(found, constant))
-    return Descriptors(found.values, found.names, path, found.columns, warnings)
+    return replace(found, warnings=_of_columns(found, constant), notes=_of_equals(found))
+
+
+def with_names(found: Descriptors, names: Sequence[str]) -> Descriptors:
+    """Return descriptors whose classes have these names, in what is told about them too.
+
+    Raises:
+        DescriptorError: as :func:`check_names`, naming ``found.path``.
+
+    """
+    check_names(found.path, names, len(found.values))
+    named = replace(found, names=tuple(names))
+    old = _of_equals(found)
+    others = (note for note in found.notes if note not in old)
+    return replace(named, notes=(*_of_equals(named), *others))
 
 
 def names_alone(path: Path) -> DescriptorError:
@@ -237,25 +253,24 @@ def _listed(found: Descriptors, rows: Sequence[int] | np.ndarray, most: int = 5)
     return ", ".join(found.label(int(row)) for row in rows[:most]) + more
 
 
-def _warnings(found: Descriptors, constant: IntArray) -> list[str]:
-    """Say what is odd but no error: constant columns, equal descriptors."""
-    warnings = []
-    if len(constant):
-        shown = ", ".join(_column(found, int(c)) for c in constant[:5])
-        more = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
-        warnings.append(
-            f"{found.path}: {len(constant)} of {found.values.shape[1]} columns are constant and "
-            f"tell no classes apart: {shown}{more}"
-        )
+def _of_columns(found: Descriptors, constant: IntArray) -> tuple[str, ...]:
+    """Warn about columns that tell no classes apart; a few classes do not show that."""
+    if not len(constant) or len(found.values) < _FEW:
+        return ()
+    shown = ", ".join(_column(found, int(c)) for c in constant[:5])
+    more = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
+    columns = f"{len(constant)} of {found.values.shape[1]} columns are constant"
+    return (f"{found.path}: {columns} and tell no classes apart: {shown}{more}",)
+
+
+def _of_equals(found: Descriptors) -> tuple[str, ...]:
+    """Tell of classes with equal descriptors: a fault of those alone that are to be added."""
     equal = _equal_rows(found.values)
-    if equal:
-        shown = "; ".join(" = ".join(found.label(r) for r in rows[:4]) for rows in equal[:5])
-        more = f" and {len(equal) - 5} more groups" if len(equal) > 5 else ""
-        warnings.append(
-            f"{found.path}: descriptors are equal, so these classes will get equal rows, unless "
-            f"another --attrs tells them apart: {shown}{more}"
-        )
-    return warnings
+    if not equal:
+        return ()
+    shown = "; ".join(" = ".join(found.label(r) for r in rows[:4]) for rows in equal[:5])
+    more = f" and {len(equal) - 5} more groups" if len(equal) > 5 else ""
+    return (f"{found.path}: these classes cannot be told apart by the table: {shown}{more}",)
 
 
 def _equal_rows(values: FloatArray) -> list[list[int]]:

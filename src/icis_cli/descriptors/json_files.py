@@ -16,6 +16,8 @@ from typing import Any
 
 from icis_cli.descriptors.base import Descriptors, checked, names_alone
 from icis_cli.descriptors.json_records import Records, records_of
+from icis_cli.descriptors.table_words import in_numbers, pair_of
+from icis_cli.descriptors.text_files import encoding_of, no_text
 from icis_cli.errors import DescriptorError
 
 _SHAPES = (
@@ -32,7 +34,11 @@ def read_json(path: Path) -> Descriptors:
 
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
+        text = path.read_text(encoding=encoding_of(path))
+    except UnicodeError as error:
+        raise no_text(path, error, "JSON") from None
+    try:
+        content = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise DescriptorError(path, f"is no readable JSON ({error})") from None
     records = records_of(path, content)
@@ -53,8 +59,11 @@ def read_json(path: Path) -> Descriptors:
     for position, row in enumerate(rows):
         where = f"class {names[position]!r}" if names else f"row {position}"
         if not isinstance(row, list) or not all(_is_number(v) for v in row):
+            words = [cell for cell in row if isinstance(cell, str)] if isinstance(row, list) else []
+            pair = pair_of(words[:1])
+            hint = f"give {_SHAPES}" if pair is None else in_numbers(pair)
             raise DescriptorError(
-                path, f"{where}: expected a list of numbers{_odd(row, columns)}", f"give {_SHAPES}"
+                path, f"{where}: expected a list of numbers{_odd(row, columns)}", hint
             )
         if len(row) != len(rows[0]):
             raise DescriptorError(

@@ -45,7 +45,8 @@ def read_numpy(path: Path) -> Descriptors:
     others = [name for name in headers if name not in wanted]
     notes = unused(path, others, names)
     found_names = None if names is None else texts(arrays[names])
-    return replace(checked(path, arrays[values], found_names, headers_found), notes=notes)
+    told = checked(path, arrays[values], found_names, headers_found)
+    return replace(told, notes=(*told.notes, *notes))
 
 
 def choose_list(lengths: Mapping[str, int], count: int) -> str | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
-from icis_cli.descriptors.base import Descriptors, check_names, checked
+from icis_cli.descriptors.base import Descriptors, check_names, with_names
 from icis_cli.descriptors.json_files import read_json
 from icis_cli.descriptors.matlab import read_mat
 from icis_cli.descriptors.numpy_files import read_numpy
@@ -15,6 +14,7 @@ from icis_cli.descriptors.parquet import read_parquet
 from icis_cli.descriptors.safetensors_files import read_safetensors
 from icis_cli.descriptors.table_cells import counts
 from icis_cli.descriptors.tables import read_table
+from icis_cli.descriptors.text_files import encoding_in, no_text
 from icis_cli.descriptors.views import join_views, require_different_files
 from icis_cli.descriptors.word_text import read_word_text
 from icis_cli.errors import DescriptorError
@@ -134,8 +134,7 @@ def _named(found: Descriptors, classes: Path) -> Descriptors:
             "one name per row",
         )
     check_names(classes, names, len(found.values))
-    named = checked(found.path, found.values, names, found.columns)
-    return replace(named, notes=found.notes, unlisted=found.unlisted)
+    return with_names(found, names)
 
 
 def read_lines(path: Path | str) -> list[str]:
@@ -151,11 +150,11 @@ def read_lines(path: Path | str) -> list[str]:
             content = stream.read(_LARGEST_LIST + 1)
         if len(content) > _LARGEST_LIST:
             raise DescriptorError(path, "is larger than 256 MiB, expected a list of names")
-        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
+        lines = [line.strip() for line in content.decode(encoding_in(content)).splitlines()]
     except OSError as error:
         raise DescriptorError(path, f"cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise DescriptorError(path, f"is no text ({error})") from None
+    except UnicodeError as error:
+        raise no_text(path, error) from None
     entries = [line for line in lines if line]
     if not entries:
         raise DescriptorError(path, "is empty, expected one entry a line")

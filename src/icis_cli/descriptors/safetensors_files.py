@@ -61,7 +61,7 @@ def read_safetensors(path: Path) -> Descriptors:
     require_columns(path, columns, shapes[chosen][1])
     others = [key for key in (*stored.tensors, *stored.metadata) if key not in (chosen, names)]
     found = checked(path, values, None if names is None else lists[names], columns)
-    return replace(found, notes=unused(path, others, names))
+    return replace(found, notes=(*found.notes, *unused(path, others, names)))
 
 
 def _array(stored: SafetensorsCheckpoint, key: str) -> NDArray[Any]:

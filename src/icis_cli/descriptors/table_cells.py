@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icis_cli.descriptors.name_columns import rank
+from icis_cli.descriptors.table_words import MARK, in_numbers, pair_of
 from icis_cli.errors import DescriptorError
 
 #: How yes and no are written by pandas and by spreadsheets.
@@ -20,6 +21,8 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 #: The same with a point, as in countries that have decimal commas: 1.000.
 _POINT_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
+
+_PERCENT = re.compile(r"([+-]?\d+(?:[.,]\d+)?)\s*%")
 
 _WHOLE = re.compile(r"[0-9]+(\.0+)?")
 
@@ -142,7 +145,7 @@ def require_numbers(
                 called = f"column {column + 1}"
                 if columns is not None and columns[column]:
                     called = f"column {columns[column]!r}"
-                whole = [line[column] for _, line in lines]
+                whole = [(line, cells[column]) for line, cells in lines]
                 raise _odd_column(path, called, whole, numbers) or _odd_cell(
                     path, number, called, cells[column]
                 )
@@ -150,16 +153,26 @@ def require_numbers(
 
 def _odd_cell(path: Path, number: int, called: str, cell: str) -> DescriptorError:
     found = f"found {cell!r}" if cell else "found an empty cell"
-    hint = "fill in every attribute"
-    if cell.endswith("%"):
-        hint = "write 50 % as 0.5"
+    pair = pair_of([cell])
+    hint = _for_percent(cell) or "fill in every attribute"
+    if pair is not None and pair != MARK:
+        hint = in_numbers(pair)
     return DescriptorError(path, f"line {number}: expected a number, {found} in {called}", hint)
 
 
+def _for_percent(cell: str) -> str | None:
+    """Say how to write a percentage; None where the cell holds none."""
+    found = _PERCENT.fullmatch(cell)
+    if found is None:
+        return None
+    return f"write {float(found[1].replace(',', '.')) / 100:g} for {cell}"
+
+
 def _odd_column(
-    path: Path, called: str, cells: Sequence[str], numbers: Numbers
+    path: Path, called: str, lines: Sequence[tuple[int, str]], numbers: Numbers
 ) -> DescriptorError | None:
     """Say what is wrong with a column most of which are no numbers; None where most are."""
+    cells = [cell for _, cell in lines]
     if len(cells) < 3 or 2 * sum(numbers.has(cell) for cell in cells) >= len(cells):
         return None
     words = list(dict.fromkeys(cell for cell in cells if cell and not numbers.has(cell)))
@@ -174,11 +187,27 @@ def _odd_column(
             f"{called} holds words ({shown}), expected numbers",
             "class names belong into the first column: move it there",
         )
-    if len(words) == len(cells):
+    hint = _for_percent(words[0])
+    pair = pair_of([cell for cell in cells if cell and not numbers.has(cell)])
+    if hint is None and pair is not None:
+        return _mixed(path, called, lines, pair, shown)
+    if hint is None and len(words) == len(cells):
         hint = (
             "class names belong into the first column, sentences about classes into a file for "
             "--names, with --encoder; take it out of this one"
         )
-    else:
+    elif hint is None:
         hint = "make a column of 0 and 1 for each of these words, or take it out of the table"
     return DescriptorError(path, f"{called} holds words ({shown}), expected numbers", hint)
+
+
+def _mixed(
+    path: Path, called: str, lines: Sequence[tuple[int, str]], pair: tuple[str, str], shown: str
+) -> DescriptorError:
+    """Return the error about a column that says yes and no, but not everywhere."""
+    odd = next((line for line in lines if line[1].casefold() not in pair), None)
+    problem = f"{called} holds words ({shown}), expected numbers"
+    if odd is not None and pair != MARK:
+        cell = repr(odd[1][:40]) if odd[1] else "an empty cell"
+        problem = f"line {odd[0]}: found {cell} in {called}, expected {pair[0]} or {pair[1]}"
+    return DescriptorError(path, problem, in_numbers(pair))

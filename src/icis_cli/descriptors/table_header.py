@@ -7,18 +7,13 @@ readings are likely, the table is refused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 from icis_cli.descriptors.name_columns import rank
 from icis_cli.descriptors.table_cells import counts, is_number, is_whole
+from icis_cli.descriptors.table_words import are_values, is_answer
 from icis_cli.errors import DescriptorError
-
-#: What people write into a cell for a value: none of it is the name of a column.
-_ANSWERS = frozenset({
-    "", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "nil", "missing", "unknown", "?", "-",
-    "--", ".", "yes", "no",
-})  # fmt: skip
 
 #: From this many columns on, 0, 1, 2, ... are surely no descriptor of a class.
 _MANY = 8
@@ -50,7 +45,40 @@ def is_header(
         return True, note
     if numbers or not any(beyond):
         return False, None
-    return not all(cell.casefold() in _ANSWERS for cell in beyond), None
+    return not are_values(beyond, (cell for line in below for cell in line[1:])), None
+
+
+def require_no_title(path: Path, lines: Sequence[tuple[int, Sequence[str]]]) -> None:
+    """Refuse a title above the line that names the columns.
+
+    Args:
+        path: of the table.
+        lines: number and cells of the first lines.
+
+    Raises:
+        DescriptorError: the first lines have one cell each, the next one words, and the one after
+            that as many cells and a value.
+
+    """
+    title = list(takewhile(lambda line: sum(map(bool, line[1])) == 1 and line[1][0], lines))
+    if not title or len(lines) < len(title) + 2:
+        return
+    (number, header), (_, row) = lines[len(title) : len(title) + 2]
+    if any(map(_is_value, header[1:])) or len(row) != len(header) or not any(map(_is_value, row)):
+        return
+    first, last = title[0][0], title[-1][0]
+    which, looks = (f"line {first}", "looks") if first == last else (
+        f"lines {first} to {last}", "look"
+    )  # fmt: skip
+    raise DescriptorError(
+        path,
+        f"{which} {looks} like a title, line {number} like the column names",
+        f"delete {which}",
+    )
+
+
+def _is_value(cell: str) -> bool:
+    return is_number(cell, comma=True) or is_answer(cell) or cell.endswith("%")
 
 
 def is_headed_as_names(columns: Sequence[str] | None) -> bool:

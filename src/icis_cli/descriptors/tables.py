@@ -1,18 +1,22 @@
 """Descriptors in ``.csv`` and ``.tsv``: one class per line, with or without names and a header.
 
 A spreadsheet saved as CSV works: the first column may hold class names, the first line column
-names; a comma, semicolon or tab separates. What cells stand for is in ``table_cells``, what the
-first line is in ``table_header``, and what the columns are in ``table_columns``.
+names; a comma, semicolon or tab separates. What cells stand for is in ``table_cells``, and in
+``table_answers`` where they say yes or no; what the first line is in ``table_header``, and what the
+columns are in ``table_columns``.
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from icis_cli.descriptors.base import Descriptors, checked, names_alone
 from icis_cli.descriptors.name_columns import rank
+from icis_cli.descriptors.table_answers import with_answers
 from icis_cli.descriptors.table_cells import is_number, numbers_of, require_numbers
 from icis_cli.descriptors.table_columns import (
     TextTable,
@@ -21,8 +25,12 @@ from icis_cli.descriptors.table_columns import (
     without_empty_end,
     without_ids,
 )
-from icis_cli.descriptors.table_header import is_headed_as_names, is_header
+from icis_cli.descriptors.table_header import is_headed_as_names, is_header, require_no_title
+from icis_cli.descriptors.text_files import no_text, open_text
 from icis_cli.errors import DescriptorError
+
+#: So many lines are looked at to find a title.
+_TOP = 8
 
 
 def read_table(path: Path) -> Descriptors:
@@ -32,7 +40,8 @@ def read_table(path: Path) -> Descriptors:
         DescriptorError: not text, lines of different length, or a cell that is no number.
 
     """
-    table = without_ids(path, without_empty_end(path, _cells(path)))
+    table = with_answers(path, without_empty_end(path, _cells(path)))
+    table = without_ids(path, table)
     width = len(table.lines[0][1])
     headed = is_headed_as_names(table.columns)
     first = 0 if not headed and _are_mostly_numbers(table) else 1
@@ -57,17 +66,17 @@ def _are_mostly_numbers(table: TextTable) -> bool:
 
 def _cells(path: Path) -> TextTable:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            first = next((line for line in stream if line.strip()), "")
+        with open_text(path) as stream:
+            top = list(islice((line for line in stream if line.strip()), _TOP))
             stream.seek(0)
-            separator = _separator(first)
-            reader = csv.reader(stream, delimiter=separator)
-            lines = [
-                (reader.line_num, [cell.strip() for cell in cells])
-                for cells in reader
-                if any(cell.strip() for cell in cells)
-            ]
-    except (UnicodeDecodeError, csv.Error) as error:
+            for mark in dict.fromkeys(map(_separator, top)):
+                require_no_title(path, _read(stream, mark, _TOP))
+                stream.seek(0)
+            separator = _separator(top[0] if top else "")
+            lines = _read(stream, separator)
+    except UnicodeError as error:
+        raise no_text(path, error) from None
+    except csv.Error as error:
         raise DescriptorError(
             path, f"is no readable text table ({error})", "save it as CSV in UTF-8"
         ) from None
@@ -92,6 +101,17 @@ def _cells(path: Path) -> TextTable:
         )
     notes = () if note is None else (note,)
     return TextTable(lines, _fitted(path, columns, lines[0], separator), separator, notes)
+
+
+def _read(
+    stream: Iterable[str], separator: str, most: int | None = None
+) -> list[tuple[int, list[str]]]:
+    """Return number and cells of the lines that are not empty, of the first ``most`` of them."""
+    reader = csv.reader(stream, delimiter=separator)
+    # Programs that put files together leave the mark of UTF-8 in the middle.
+    stripped = ([cell.replace("\ufeff", "").strip() for cell in cells] for cells in reader)
+    lines = ((reader.line_num, cells) for cells in stripped if any(cells))
+    return list(islice(lines, most))
 
 
 def _separator(line: str) -> str:

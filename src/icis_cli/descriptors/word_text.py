@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from icis_cli.descriptors.base import Descriptors, checked, names_alone
+from icis_cli.descriptors.text_files import encoding_of, no_text
 from icis_cli.errors import DescriptorError
 
 #: Nobody has so many classes: these are the words of a language.
@@ -36,7 +37,7 @@ def read_word_text(path: Path) -> Descriptors:
 
     """
     try:
-        with path.open(encoding="utf-8-sig") as stream:
+        with path.open(encoding=encoding_of(path)) as stream:
             first = next((line.split() for line in stream if line.strip()), [])
             counts = tuple(int(word) for word in first) if _is_counts(first) else None
             stream.seek(0)
@@ -46,8 +47,8 @@ def read_word_text(path: Path) -> Descriptors:
             stream.seek(0)
             lines = itertools.islice(_lines(path, stream), 1 if counts else 0, None)
             names, values = _parsed(path, lines, width)
-    except UnicodeDecodeError as error:
-        raise DescriptorError(path, f"is no text ({error})", "save it in UTF-8") from None
+    except UnicodeError as error:
+        raise no_text(path, error, "text") from None
     if counts and counts[0] != len(names):
         raise DescriptorError(
             path,

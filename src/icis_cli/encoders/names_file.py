@@ -18,6 +18,7 @@ from typing import Any
 
 from icis_cli.descriptors.base import check_names
 from icis_cli.descriptors.names import simplified
+from icis_cli.descriptors.text_files import encoding_in, no_text
 from icis_cli.encoders.base import NamedClass
 from icis_cli.errors import DescriptorError
 
@@ -67,9 +68,9 @@ def read_text(path: Path) -> str:
     if len(content) > _LARGEST:
         raise DescriptorError(path, "is larger than 256 MiB, expected a text file")
     try:
-        lines = content.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DescriptorError(path, f"is no text ({error})", "save it in UTF-8") from None
+        lines = content.decode(encoding_in(content)).splitlines()
+    except UnicodeError as error:
+        raise no_text(path, error) from None
     return "\n".join(line if line.strip() else "" for line in lines)
 
 

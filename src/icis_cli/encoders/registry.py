@@ -131,7 +131,7 @@ def encode_classes(
     return replace(
         found,
         warnings=found.warnings + encoded.warnings,
-        notes=(*encoded.notes, _note(path, len(classes), used)),
+        notes=(*found.notes, *encoded.notes, _note(path, len(classes), used)),
         encoding=used,
     )
 

@@ -57,6 +57,8 @@ class Evaluation:
         seen, unseen: accuracy on seen and on unseen classes, the answer sought among all.
         harmonic: ``2us / (u + s)``.
         seen_top5, unseen_top5: the same two, right if among the five best answers.
+        seen_alone: seen samples, the answer sought among seen classes only: what the checkpoint
+            reached before the injection.
         ausuc: area under the seen-unseen curve.
         best_harmonic, best_gamma: highest harmonic mean over all offsets, and where.
         curve: the seen-unseen curve.
@@ -73,6 +75,7 @@ class Evaluation:
     harmonic: float
     seen_top5: float
     unseen_top5: float
+    seen_alone: float
     ausuc: float
     best_harmonic: float
     best_gamma: float
@@ -80,6 +83,11 @@ class Evaluation:
     samples: int
     classes: tuple[ClassResult, ...]
     confusions: tuple[Confusion, ...]
+
+    @property
+    def lost(self) -> float:
+        """What the seen classes lost to the new ones, 0..1."""
+        return self.seen_alone - self.seen
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures as JSON-ready values; NaN becomes None, the curve 101 points."""
@@ -95,6 +103,7 @@ class Evaluation:
                 "best_gamma": _number(self.best_gamma),
                 "seen_top5": _number(self.seen_top5),
                 "unseen_top5": _number(self.unseen_top5),
+                "seen_alone": _number(self.seen_alone),
             },
             "samples": self.samples,
             "classes": [
@@ -153,6 +162,7 @@ def evaluation_of(answers: Answers, names: tuple[str, ...], seen_classes: int) -
         harmonic=harmonic_mean(seen, unseen) if both else math.nan,
         seen_top5=mean(answers.rank < 5, is_seen),
         unseen_top5=mean(answers.rank < 5, ~is_seen),
+        seen_alone=mean(own_right, is_seen),
         ausuc=curve.area if both else math.nan,
         best_harmonic=best,
         best_gamma=gamma,

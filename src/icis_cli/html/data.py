@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Literal
 
 from icis_cli.evaluation.result import Evaluation
 from icis_cli.injection.record import Record
+from icis_cli.report.verdict import Expectation, Verdict
 from icis_cli.validation.heldout import HeldOutFigures
 
 #: Whether the new rows are in the checkpoint, or only planned.
@@ -91,6 +93,7 @@ class ClassLine:
         standing: share of held-out seen classes whose rows looked less sure, 0..1.
         cosine: expected cosine of the row with the true one.
         unlike: whether nothing that the classifier knows is like it.
+        twin: the seen class that is described exactly like it.
         like: the seen class that is most like it, by its description where that is at hand, else
             by its row.
         before, after: length of its weights before and after calibration.
@@ -106,6 +109,7 @@ class ClassLine:
     standing: float | None
     cosine: float | None
     unlike: bool
+    twin: str | None
     like: str | None
     before: float | None
     after: float
@@ -137,6 +141,9 @@ class Report:
 
     Attributes:
         subject: the checkpoint.
+        verdict: how good the new rows are.
+        expected: accuracies to expect of new and seen classes, or None where they were measured,
+            or are not known.
         record: what the checkpoint says about its injections, or None.
         source: the injector, or None.
         evaluation: on labelled samples, or None.
@@ -150,6 +157,8 @@ class Report:
     """
 
     subject: Subject
+    verdict: Verdict
+    expected: Expectation | None
     record: Record | None
     source: Source | None
     evaluation: Evaluation | None
@@ -166,9 +175,14 @@ class Report:
         return tuple(line for line in self.classes if line.kind == "new")
 
     @property
+    def command(self) -> str:
+        """The command that makes a report on this checkpoint."""
+        return f"icis report {shlex.quote(self.subject.name)}"
+
+    @property
     def missing(self) -> tuple[tuple[str, str], ...]:
-        """What is not there for want of data, each with the option that would add it."""
-        injector = "--injector FILE, the file that these rows were made with"
+        """What is not there for want of data, each with the command that would add it."""
+        injector = f"{self.command} --injector FILE, the file that these rows were made with"
         found = []
         if self.source is None:
             found += [
@@ -184,6 +198,9 @@ class Report:
         if self.record is None:
             found.append(("what was injected how", f"{self.subject.name}.icis.json beside it"))
         if self.evaluation is None:
-            how = {"planned": "icis inject, then icis eval --report", "written": "--features F.npz"}
-            found.append(("accuracy, its curve and confusions", how[self.subject.stage]))
+            samples = {
+                "planned": "icis inject, then icis eval --report",
+                "written": f"{self.command} --features F.npz, or --images DIR",
+            }
+            found.append(("accuracy, its curve and confusions", samples[self.subject.stage]))
         return tuple(found)

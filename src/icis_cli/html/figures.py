@@ -19,6 +19,8 @@ from icis_cli.html.data import Point
 
 #: Of longer names the rest is left out, of longer lines most points.
 _LONGEST, _MOST_POINTS = 80, 400
+#: On a map, so many new classes are named beside their marks, by no more characters than this.
+_MOST_LABELS, _LONGEST_LABEL = 30, 18
 _WIDTH, _HEIGHT = 400, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 12, 40
 
@@ -116,7 +118,10 @@ def row_map(points: Sequence[Point]) -> str:
     width, height, margin = 400, 340, 12
     scale = min((width - 2 * margin) / size, (height - 2 * margin) / size)
     middle = (low + high) / 2
-    parts = []
+    parts: list[str] = []
+    labels: list[str] = []
+    taken: list[tuple[float, float, float]] = []
+    named = sum(point.kind == "new" for point in points) <= _MOST_LABELS
     for point in sorted(points, key=lambda one: one.kind == "new"):
         x = width / 2 + (point.x - middle[0]) * scale
         y = height / 2 - (point.y - middle[1]) * scale
@@ -127,8 +132,38 @@ def row_map(points: Sequence[Point]) -> str:
             else f'<path class="new" d="{_diamond(x, y, 4.5)}">'
         )
         parts.append(f"{shape}<title>{words}</title></{shape[1:].split(' ', 1)[0]}>")
+        if named and point.kind == "new":
+            labels += _label(point.name, x, y, width, taken)
     label = f"Map of {len(points)} rows; similar rows lie together"
-    return _svg(label, width, height, parts, kind="map")
+    return _svg(label, width, height, [*parts, *labels], kind="map")
+
+
+def _label(
+    name: str, x: float, y: float, width: float, taken: list[tuple[float, float, float]]
+) -> list[str]:
+    """Return the name beside a mark, nothing where another name is in the way.
+
+    Args:
+        name: to write.
+        x: where the mark is, across.
+        y: where the mark is, down.
+        width: of the figure.
+        taken: left end, right end and height of the names there are; this one is added.
+
+    """
+    plain = printable(name)
+    text = plain if len(plain) <= _LONGEST_LABEL else f"{plain[: _LONGEST_LABEL - 1]}…"
+    length = 7 * len(text)
+    for left, anchor, at in ((x + 8, "start", x + 8), (x - 8 - length, "end", x - 8)):
+        free = all(
+            left + length < begin or end < left or abs(y - height) > 12
+            for begin, end, height in taken
+        )
+        if free and left > 0 and left + length < width:
+            taken.append((left, left + length, y))
+            place = f'x="{at:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}"'
+            return [f'<text class="name" {place}>{escape(text)}</text>']
+    return []
 
 
 def _spread(count: int) -> list[int]:

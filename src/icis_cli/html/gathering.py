@@ -23,6 +23,14 @@ from icis_cli.injection.expansion import Expansion
 from icis_cli.injection.injector import Injector
 from icis_cli.injection.record import Record
 from icis_cli.report.courses import loss_course
+from icis_cli.report.verdict import (
+    Expectation,
+    Verdict,
+    expectation,
+    fitted_verdict,
+    measured_verdict,
+    verdict_of,
+)
 from icis_cli.validation.heldout import judge, sample
 
 #: Classes of each kind in the table, and new classes in the heat map.
@@ -99,7 +107,11 @@ def _gathered(
         *_new_lines(known, new, standing, told, nearest, results),
         *_seen_lines(known, results),
     ]
-    lines.sort(key=lambda line: (line.kind == "seen", _or_last(line.standing)))
+    lines.sort(key=lambda line: (line.kind == "seen", line.twin is None, _or_last(line.standing)))
+    calibration = None if told is None else told.calibration
+    expected = None if calibration is None else expectation(calibration, known.head)
+    if evaluation is not None:
+        expected = None
     shown = len(lines)
     answered = sum(row < seen for row in results)
     return Report(
@@ -114,6 +126,8 @@ def _gathered(
             known.head.bias is not None,
             stage,
         ),
+        _verdict(known, injector, evaluation, expected),
+        expected,
         record,
         None if injector is None else _source(known, injector),
         evaluation,
@@ -123,6 +137,20 @@ def _gathered(
         tuple(lines),
         len(weight) - seen + answered - shown,
     )
+
+
+def _verdict(
+    known: KnownHead,
+    injector: Injector | None,
+    evaluation: Evaluation | None,
+    expected: Expectation | None,
+) -> Verdict:
+    """Judge by samples where there are any, else by what the injector tells."""
+    if evaluation is not None:
+        return measured_verdict(evaluation, len(known.names) - known.seen_classes)
+    if injector is None:
+        return verdict_of(known.seen_classes, None)
+    return fitted_verdict(injector, known.head.rows, expected)
 
 
 def _or_last(value: float | None) -> float:
@@ -187,6 +215,7 @@ def _new_lines(
                 sure,
                 cosine,
                 unlike,
+                None if told is None else told.twins.get(row),
                 like,
                 None if told is None else told.before.get(row),
                 length,
@@ -212,6 +241,7 @@ def _seen_lines(known: KnownHead, results: Mapping[int, ClassResult]) -> list[Cl
                 None,
                 None,
                 unlike=False,
+                twin=None,
                 like=None,
                 before=None,
                 after=length,

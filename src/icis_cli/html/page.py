@@ -13,7 +13,7 @@ from pathlib import Path
 
 from icis_cli import __version__
 from icis_cli.files import appearing_together, require_writable
-from icis_cli.html import sections, tables
+from icis_cli.html import sections, tables, top
 from icis_cli.html.data import Report
 from icis_cli.html.figures import shown
 from icis_cli.html.parts import section
@@ -78,7 +78,8 @@ def html_of(report: Report) -> str:
 <header>
 <p class="quiet">{_STAGES[report.subject.stage]}</p>
 <h1>{name}</h1>
-{sections.cards(report)}
+{top.verdict(report)}
+{top.cards(report)}
 </header>
 <main>
 {body}

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from html import escape
 
+from icis_cli.errors import printable
 from icis_cli.html.figures import shown
+
+#: Above a wide table; shown on small screens alone.
+SWIPE = '<p class="swipe quiet">Swipe sideways for more columns.</p>'
 
 
 def section(title: str, lead: str, *parts: str) -> str:
@@ -30,6 +35,12 @@ def number(value: float | None, form: str) -> str:
 def percent(value: float) -> str:
     """Return a fraction as a percentage, ``unknown`` for NaN."""
     return f"{100 * value:.1f} %" if math.isfinite(value) else "unknown"
+
+
+def sentence(text: str) -> str:
+    """Return words of ours, and names from files in them, as a sentence."""
+    plain = printable(text)
+    return f"{escape(plain[:1].upper() + plain[1:])}."
 
 
 def name_of(name: str) -> str:

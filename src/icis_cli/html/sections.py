@@ -9,7 +9,7 @@ A section without data is None; the page tells what would add it. Texts from fil
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from icis_cli.evaluation.result import Evaluation
 from icis_cli.html.data import Report
@@ -22,33 +22,25 @@ from icis_cli.html.figures import (
 )
 from icis_cli.html.parts import pairs_of, percent, section
 from icis_cli.injection.record import Round
+from icis_cli.report.injections import USUAL_COSINE
+from icis_cli.report.tables import further
+from icis_cli.report.verdict import Step, held_out_step, recognised
 
 #: Names and injections that are shown, and parts of a text: files may hold any number of them.
 _MOST_NAMES, _MOST_ROUNDS, _MOST_PARTS = 500, 20, 50
 _KINDS = (("seen", "seen class"), ("new", "new class"))
+_STEPS: dict[Step, str] = {
+    "promising": "That is clearly better than guessing.",
+    "weak": "That is better than guessing, but weak: expect many mistakes among the new classes.",
+    "guess": "That is hardly better than guessing: the classes are in the wrong order, or the "
+    "descriptions do not tell them apart.",
+}
 _WENT_IN = {
     "written": "The classifier, and the classes that were added to it from descriptions, without "
     "images.",
     "planned": "The classifier, and the classes that icis inject adds to it from descriptions, "
     "without images, unless it gets other options. Nothing has been added yet.",
 }
-
-
-def cards(report: Report) -> str:
-    """Return the figures that people look for first."""
-    subject, evaluation = report.subject, report.evaluation
-    found = [(f"{subject.new:,}", "new classes"), (f"{subject.seen:,}", "seen classes")]
-    if report.record is not None and len(report.record.rounds) == 1:
-        found.append((f"{report.record.rounds[0].calibration:+.2f}", "offset for new classes"))
-    if evaluation is not None:
-        found += [
-            (percent(evaluation.unseen), "of new classes' samples right"),
-            (percent(evaluation.seen), "of seen classes' samples right"),
-        ]
-    elif report.source is not None and report.source.held_out is not None:
-        found.append((percent(report.source.held_out.retrieval), "of held-out rows recognised"))
-    inside = "".join(f"<div><b>{value}</b><span>{words}</span></div>" for value, words in found)
-    return f'<div class="cards">{inside}</div>'
 
 
 def went_in(report: Report) -> str:
@@ -101,12 +93,9 @@ def held_out(report: Report) -> str | None:
     figures = None if report.source is None else report.source.held_out
     if figures is None:
         return None
+    step = held_out_step(figures)
+    verdict = "" if step is None else _STEPS[step]
     chance = 1 / figures.candidates
-    verdict = (
-        "That is clearly better than guessing."
-        if figures.retrieval > 2 * chance
-        else "That is hardly better than guessing: the descriptions do not tell the classes apart."
-    )
     return section(
         "How good predicted rows are",
         "Some classes that the classifier does know were hidden from icis, and their rows "
@@ -116,14 +105,14 @@ def held_out(report: Report) -> str | None:
             [
                 (
                     "true row is nearest",
-                    (f"{percent(figures.retrieval)} (by chance {percent(chance)}). {verdict}"),
+                    (
+                        f"{recognised(figures)}: {percent(figures.retrieval)}, by chance "
+                        f"{percent(chance)}. {verdict}"
+                    ),
                 ),
                 (
                     "cosine",
-                    (
-                        f"{figures.cosine:.2f} on average with the true row; 1 is perfect, 0 is "
-                        "unrelated"
-                    ),
+                    (f"{figures.cosine:.2f} on average with the true row; {USUAL_COSINE}"),
                 ),
                 (
                     "length",
@@ -178,7 +167,7 @@ def accuracy(report: Report) -> str | None:
 def _figures(found: Evaluation) -> str:
     best = ""
     if math.isfinite(found.best_harmonic):
-        best = f" ({percent(found.best_harmonic)} with {found.best_gamma:+.3g} more offset)"
+        best = f" ({percent(found.best_harmonic)} if the offset were {further(found.best_gamma)})"
     pairs = [
         (
             "new classes",
@@ -187,11 +176,22 @@ def _figures(found: Evaluation) -> str:
                 f"{percent(found.zsl_top1)} if only new classes could be answered (T1)"
             ),
         ),
-        ("seen classes", f"{percent(found.seen)} right among all classes (s)"),
+        (
+            "seen classes",
+            (
+                f"{percent(found.seen)} right among all classes (s); {percent(found.seen_alone)} "
+                f"among seen classes only, as the old checkpoint: {_lost(found)}"
+            ),
+        ),
         ("balance", f"{percent(found.harmonic)}{best}: the harmonic mean H of both"),
         ("area", f"{percent(found.ausuc)} under the line (AUSUC), whatever the offset"),
     ]
     return pairs_of(pairs)
+
+
+def _lost(found: Evaluation) -> str:
+    """Return how many points the seen classes lost."""
+    return f"{100 * found.lost:.1f} points lost" if math.isfinite(found.lost) else "unknown"
 
 
 def placed(report: Report) -> str:
@@ -233,7 +233,7 @@ def provenance(report: Report) -> str:
     if record is not None:
         pairs.append(("before any injection", _digest("", record.original_sha256)))
     for number, part in _rounds(report):
-        settings = ", ".join(f"{key} {value}" for key, value in sorted(part.settings.items()))
+        settings = ", ".join(f"{key} {value}" for key, value in sorted(_settings(report, part)))
         libraries = ", ".join(f"{key} {value}" for key, value in sorted(part.libraries.items()))
         pairs += [
             (f"injection {number}", f"{shown(part.method)}, seed {shown(part.seed)}"),
@@ -248,6 +248,14 @@ def provenance(report: Report) -> str:
         "Files, by their sha256, and versions: with the same ones the result is the same.",
         pairs_of(pairs),
     )
+
+
+def _settings(report: Report, part: Round) -> Iterator[tuple[str, object]]:
+    """Yield the settings; of epochs, those that there were, where the training is known."""
+    source = report.source
+    own = source is not None and source.losses and source.sha256 == part.injector_sha256
+    for key, value in part.settings.items():
+        yield key, len(source.losses) if source and own and key == "epochs" else value
 
 
 def _digest(name: str, digest: str) -> str:

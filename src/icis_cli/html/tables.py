@@ -7,7 +7,13 @@ from collections.abc import Sequence
 
 from icis_cli.html.data import ClassLine, Example, Picture, Report
 from icis_cli.html.figures import shown
-from icis_cli.html.parts import name_of, number, section
+from icis_cli.html.parts import SWIPE, name_of, number, section
+from icis_cli.report.injections import USUAL_COSINE
+
+_SURER = (
+    " Surer than: so many % of the known classes, when held out, had rows that looked less sure. "
+    "Good: above 50 %. Bad: near 0 %. Empty for a class that is described like a known one."
+)
 
 
 def likeness(report: Report) -> str:
@@ -29,6 +35,7 @@ def likeness(report: Report) -> str:
         f"The seen classes whose rows are most like those of the new classes ({which}); the "
         "stronger the colour, the more alike (1: the same). Good: relatives in meaning. Bad: "
         "unrelated classes, or the same ones in every line.",
+        SWIPE,
         f'<div class="wide" tabindex="0"><table class="heat"><thead><tr><th>new class</th>{head}'
         f"</tr></thead><tbody>{''.join(lines)}</tbody></table></div>",
     )
@@ -38,11 +45,13 @@ def classes(report: Report) -> str:
     """Return the table of classes, to sort and to search."""
     lines = report.classes
     has_results = report.evaluation is not None
-    heads = ["class", "kind", "row", "surer than", "cosine to expect", "most like"]
-    heads += ["length before", "length"]
+    surer = report.verdict.step != "guess"  # else it means nothing
+    heads = ["class"]
     if has_results:
-        heads += ["samples", "right", "right on its side"]
-    body = "\n".join(_line(line, has_results=has_results) for line in lines)
+        heads += ["right", "right on its side", "samples"]
+    heads += ["kind", "row", *(["surer than"] if surer else []), "cosine to expect", "most like"]
+    heads += ["length before", "length"]
+    body = "\n".join(_line(line, has_results=has_results, surer=surer) for line in lines)
     left = f" {report.left_out:,} more classes are left out." if report.left_out else ""
     unlike = [line.name for line in lines if line.unlike]
     told = ""
@@ -61,37 +70,36 @@ def classes(report: Report) -> str:
     )
     return section(
         "Classes",
-        "How far to trust the row of each class. Surer than: so many % of the known classes, when "
-        "held out, had rows that looked less sure. Good: above 50 %. Bad: near 0 %. Cosine to "
-        f"expect: with the true row, 1 is perfect. Most like: the seen class with the most similar "
-        f"{alike}.{results}{left} Press the head of a column to "
-        "sort by it.",
+        f"How far to trust the row of each class.{_SURER if surer else ''} Cosine to expect: with "
+        f"the true row; {USUAL_COSINE}. Most like: the seen class with the most similar {alike}."
+        f"{results}{left} Press the head of a column to sort by it.",
         told,
         '<div class="search" hidden><label>Search <input type="search" autocomplete="off"></label>'
         '<output class="quiet"></output></div>',
+        SWIPE,
         '<div class="wide" tabindex="0"><table class="sortable" id="classes"><thead><tr>'
         + "".join(f"<th>{head}</th>" for head in heads)
         + f"</tr></thead><tbody>\n{body}\n</tbody></table></div>",
     )
 
 
-def _line(line: ClassLine, *, has_results: bool) -> str:
-    cells = [
-        f"<th>{name_of(line.name)}</th>",
+def _line(line: ClassLine, *, has_results: bool, surer: bool) -> str:
+    cells = [f"<th>{name_of(line.name)}</th>"]
+    if has_results:
+        cells += [
+            number(line.top1, ".1%"),
+            number(line.own_top1, ".1%"),
+            number(line.samples, "d"),
+        ]
+    cells += [
         f'<td class="kind-{line.kind}">{line.kind}</td>',
         number(line.row, "d"),
-        number(line.standing, ".0%"),
+        *([number(line.standing if line.twin is None else None, ".0%")] if surer else []),
         number(line.cosine, ".2f"),
         f"<td>{'' if line.like is None else name_of(line.like)}</td>",
         number(line.before, ".3g"),
         number(line.after, ".3g"),
     ]
-    if has_results:
-        cells += [
-            number(line.samples, "d"),
-            number(line.top1, ".1%"),
-            number(line.own_top1, ".1%"),
-        ]
     return f"<tr>{''.join(cells)}</tr>"
 
 

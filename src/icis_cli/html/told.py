@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from icis_cli.arrays import IntArray
+from icis_cli.arrays import FloatArray, IntArray
 from icis_cli.errors import InjectorError
 from icis_cli.evaluation.known import KnownHead
 from icis_cli.html.rows import lengths_of
+from icis_cli.injection.calibration import Calibration, calibrate
 from icis_cli.injection.injector import Injector, head_digest
 from icis_cli.injection.record import Record
 from icis_cli.lazy import rows_at
+from icis_cli.report.outlook import twins_of
 from icis_cli.validation.certainty import Certainty, assess
 
 
@@ -27,6 +30,10 @@ class Told:
         place: of head rows in ``certainty``.
         certainty: of rows; None where no seen class was held out.
         fitted: names of the seen classes that the injector was fitted on.
+        twins: of new rows, the seen class that is described exactly like each, or None, by head
+            row.
+        calibration: found again for all rows of the only injection; None where not all of them
+            can be told of, or there was no held-out class.
 
     """
 
@@ -34,6 +41,8 @@ class Told:
     place: Mapping[int, int]
     certainty: Certainty | None
     fitted: tuple[str, ...]
+    twins: Mapping[int, str | None]
+    calibration: Calibration | None
 
 
 def told_by(
@@ -52,7 +61,7 @@ def told_by(
     described = _described(path, known, record, injector)
     rows = [int(row) for row in new if int(row) in described]
     if not rows:
-        return Told({}, {}, None, injector.seen_names)
+        return Told({}, {}, None, injector.seen_names, {}, None)
     values = rows_at(injector.unseen_descriptors, [described[row] for row in rows])
     predicted = injector.predict(values)
     width = known.head.weight.shape[1]
@@ -81,7 +90,34 @@ def told_by(
         {row: at for at, row in enumerate(rows)},
         certainty,
         known.names[: len(injector.seen_names)],
+        dict(
+            zip(
+                rows,
+                twins_of(
+                    injector.seen_descriptors, known.names[: len(injector.seen_names)], values
+                ),
+                strict=True,
+            )
+        ),
+        _calibration(known, record, injector, joined, predicted),
     )
+
+
+def _calibration(
+    known: KnownHead,
+    record: Record | None,
+    injector: Injector,
+    joined: FloatArray,
+    predicted: FloatArray,
+) -> Calibration | None:
+    """Find the calibration again that inject found; records do not say what it promised."""
+    last = record.rounds[0] if record is not None and len(record.rounds) == 1 else None
+    whole = len(predicted) == len(known.names) - known.seen_classes
+    if last is None or last.calibration_kind != "auto" or injector.held is None or not whole:
+        return None
+    found = calibrate(joined, predicted, injector.held, known.head.weight.shape[1])
+    applied = found.gamma if known.head.bias is not None else 0.0
+    return found if math.isclose(applied, last.calibration, rel_tol=1e-4) else None
 
 
 def _described(

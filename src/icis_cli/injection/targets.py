@@ -81,16 +81,16 @@ def new_classes(
             injector.descriptors,
         )
     _check_views(injector, table)
-    table = recognised(_in_fitted_columns(injector, table), injector, known)
+    table = recognised(in_fitted_columns(injector, table), injector, known)
     notes = list(table.notes)
     # Without names, classes of another file are numbered on from the seen ones, as fit does.
     start = max(injector.seen_rows) + 1
     if unseen is not None:
         rows = rows_of(table, unseen, "--unseen", notes)
     elif table.names is not None:
-        known = known_rows(table.names, injector.seen_names)
-        notes += _spelt_otherwise(table.names, known)
-        rows = tuple(row for row in range(len(table.names)) if row not in known)
+        seen = known_rows(table.names, injector.seen_names)
+        notes += _spelt_otherwise(table.names, seen)
+        rows = tuple(row for row in range(len(table.names)) if row not in seen)
     else:
         rows = tuple(range(len(table.values)))
     if not rows:
@@ -135,7 +135,7 @@ def _check_views(injector: Injector, table: Descriptors) -> None:
             )
 
 
-def _in_fitted_columns(injector: Injector, table: Descriptors) -> Descriptors:
+def in_fitted_columns(injector: Injector, table: Descriptors) -> Descriptors:
     """Put the columns in the order that fit had, where both have names for them."""
     fitted = [name for name, _ in injector.descriptors]
     columns = injector.columns or (None,) * len(injector.views.widths)

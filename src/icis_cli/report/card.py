@@ -17,8 +17,9 @@ from icis_cli import __version__
 from icis_cli.errors import printable
 from icis_cli.injection.expansion import Expansion
 from icis_cli.injection.record import Round, side_file
-from icis_cli.report.injections import calibration_line, unlike_warning
+from icis_cli.report.injections import USUAL_COSINE, calibration_line, unlike_warning
 from icis_cli.report.loading import library_of, loading_lines
+from icis_cli.report.outlook import Outlook, twin_warning
 
 #: So many new classes are listed; the record beside the checkpoint has all of them.
 _MOST = 100
@@ -32,11 +33,14 @@ def card_file(out: Path) -> Path:
     return Path(f"{out}.md")
 
 
-def model_card(expansion: Expansion, out: Path, network: str | None = None) -> str:
+def model_card(
+    expansion: Expansion, outlook: Outlook, out: Path, network: str | None = None
+) -> str:
     """Return the model card of a checkpoint.
 
     Args:
         expansion: what was added to which checkpoint.
+        outlook: what is to be expected of it.
         out: the new checkpoint; its name alone is in the card.
         network: library and name, e.g. ``"torchvision/resnet50"``; None where it is not known.
 
@@ -50,9 +54,9 @@ def model_card(expansion: Expansion, out: Path, network: str | None = None) -> s
         _front_matter(expansion, out, network),
         _title(expansion, out),
         _added(expansion, expansion.record.rounds[-1]),
-        _classes(expansion, out),
-        _quality(expansion),
-        _limits(expansion),
+        _classes(expansion, outlook, out),
+        _quality(expansion, outlook),
+        _limits(expansion, outlook),
         _loading(expansion, out, network),
     )
     return "\n\n".join(parts) + "\n"
@@ -115,7 +119,7 @@ def _added(expansion: Expansion, last: Round) -> str:
     return "\n".join(lines)
 
 
-def _classes(expansion: Expansion, out: Path) -> str:
+def _classes(expansion: Expansion, outlook: Outlook, out: Path) -> str:
     """Return a table of the new classes, with how sure each row is where that is known."""
     certainty, names = expansion.certainty, expansion.class_names
     before = len(expansion.head.weight)
@@ -129,7 +133,7 @@ def _classes(expansion: Expansion, out: Path) -> str:
             "| ---: | --- | ---: | ---: | --- |",
         ]
         lines += [
-            f"| {before + n} | {_plain(names[before + n])} | {100 * certainty.standing[n]:.0f} % "
+            f"| {before + n} | {_plain(names[before + n])} | {_surer(expansion, outlook, n)} "
             f"| {certainty.cosine[n]:.2f} | {_plain(names[certainty.nearest[n]])} |"
             for n in shown
         ]
@@ -137,7 +141,7 @@ def _classes(expansion: Expansion, out: Path) -> str:
             "",
             (
                 "Surer than so many of the known classes when held out; cosine of the row with the "
-                "true one that is to be expected, 1 is perfect."
+                f"true one that is to be expected: {USUAL_COSINE}."
             ),
         ]
     left = len(names) - before - len(shown)
@@ -145,20 +149,25 @@ def _classes(expansion: Expansion, out: Path) -> str:
     return "\n".join(lines) + more
 
 
-def _quality(expansion: Expansion) -> str:
-    lines = ["## What to expect", ""]
-    certainty, expected = expansion.certainty, expansion.calibration.after
+def _surer(expansion: Expansion, outlook: Outlook, n: int) -> str:
+    if expansion.certainty is None or outlook.twins[n] is not None or not outlook.tells_surer:
+        return "-"
+    return f"{100 * expansion.certainty.standing[n]:.0f} %"
+
+
+def _quality(expansion: Expansion, outlook: Outlook) -> str:
+    verdict, certainty = outlook.verdict, expansion.certainty
+    lines = ["## What to expect", "", f"**{verdict.headline}**", ""]
+    if outlook.sentence is not None:
+        lines.append(f"- {outlook.sentence}. It is rough: made from the weights alone.")
+    lines += [f"- {_plain(_capital(reason))}." for reason in verdict.reasons]
+    if verdict.advice:
+        lines.append(f"- What to do: {_plain(verdict.advice)}.")
     if certainty is not None:
         middle = float(np.median(certainty.cosine))
         lines.append(
             "- Known classes were held out, and their rows predicted like those of the new ones: "
             f"by that, half of the new rows have a cosine above {middle:.2f} with the true ones."
-        )
-    if expected is not None:
-        lines.append(
-            f"- Roughly {100 * expected.seen:.0f} % of the old and {100 * expected.unseen:.0f} % "
-            "of the new classes are answered rightly when all compete, by stand-ins for images "
-            "made from the weights."
         )
     lines.append(
         "- No image was looked at. Measure with labelled ones before you rely on it: `icis eval`."
@@ -166,8 +175,10 @@ def _quality(expansion: Expansion) -> str:
     return "\n".join(lines)
 
 
-def _limits(expansion: Expansion) -> str:
-    told = (*unlike_warning(expansion), *expansion.calibration.warnings, *expansion.warnings)
+def _limits(expansion: Expansion, outlook: Outlook) -> str:
+    new = expansion.class_names[len(expansion.head.weight) :]
+    doubts = (*twin_warning(new, outlook.twins), *unlike_warning(expansion))
+    told = (*doubts, *expansion.calibration.warnings, *expansion.warnings)
     each = dict.fromkeys(told)
     return "\n".join(
         [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from icis_cli.injection.choosing import Choice
+from icis_cli.report.verdict import Step, Verdict, held_out_step
 from icis_cli.validation.heldout import HeldOutFigures
 from icis_cli.validation.selection import Selection
 
@@ -12,10 +13,22 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _MOST = 6
+_STEPS: dict[Step, str] = {
+    "promising": "",
+    "weak": ": weak",
+    "guess": ": hardly better than guessing",
+}
 
 
-def choice_report(choice: Choice, figures: HeldOutFigures | None) -> Table:
-    """Return what was tried and how good the rows are; an empty table where neither is known."""
+def choice_report(choice: Choice, figures: HeldOutFigures | None, classes: int) -> Table:
+    """Return what was tried and how good the rows are; an empty table where neither is known.
+
+    Args:
+        choice: what was chosen.
+        figures: of held-out classes, or None.
+        classes: K, that there are to learn from.
+
+    """
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
@@ -26,6 +39,8 @@ def choice_report(choice: Choice, figures: HeldOutFigures | None) -> Table:
             _add(table, name, selection)
     if figures is not None:
         _add_figures(table, figures)
+    elif classes < 3:
+        table.add_row("held out", f"not possible with {classes} classes")
     return table
 
 
@@ -40,13 +55,13 @@ def _add_figures(table: Table, figures: HeldOutFigures) -> None:
         f"cosine with the true row {figures.cosine:.2f} ± {figures.cosine_spread:.2f}, "
         f"length {figures.norm_ratio:.2f} of it",
     )
-    if figures.candidates < 2:
+    step = held_out_step(figures)
+    if step is None:
         return  # of one class it is always the nearest
-    verdict = "" if figures.retrieval > 2 * chance / 100 else ": hardly better than guessing"
     table.add_row(
         "",
         f"true row is the nearest: {100 * figures.retrieval:.0f} ± "
-        f"{100 * figures.retrieval_spread:.0f} % (by chance {chance:.0f} %){verdict}",
+        f"{100 * figures.retrieval_spread:.0f} % (by chance {chance:.0f} %){_STEPS[step]}",
     )
 
 
@@ -66,11 +81,12 @@ def _add(table: Table, name: str, selection: Selection) -> None:
         table.add_row("", f"and {len(others) - _MOST} more")
 
 
-def choice_json(choice: Choice, figures: HeldOutFigures | None) -> dict[str, Any]:
+def choice_json(choice: Choice, figures: HeldOutFigures | None, verdict: Verdict) -> dict[str, Any]:
     """Return the same as JSON-ready values."""
     return {
         "method": choice.method.name,
         "held_out": None if figures is None else figures.to_json(),
+        "verdict": verdict.to_json(),
         "selection": None if choice.methods is None else choice.methods.to_json(),
         "view_weights": list(choice.views.weights),
         "view_selection": None if choice.weights is None else choice.weights.to_json(),

@@ -8,12 +8,16 @@ import numpy as np
 
 from icis_cli.errors import printable
 from icis_cli.injection.expansion import Expansion
+from icis_cli.report.outlook import Outlook, twin_warning
 from icis_cli.report.tables import new_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _MOST = 5
+
+#: What a cosine of a predicted and a true row means.
+USUAL_COSINE = "1 is perfect, 0 unrelated, and 0.2 usual for real networks"
 
 
 def calibration_line(expansion: Expansion) -> str:
@@ -38,32 +42,39 @@ def calibration_line(expansion: Expansion) -> str:
     )
 
 
-def certainty_table(expansion: Expansion) -> Table:
-    """Return a table of the new classes whose rows are least sure."""
+def certainty_table(expansion: Expansion, outlook: Outlook) -> Table:
+    """Return a table of the new classes whose rows are least sure.
+
+    A class that is described like a known one, and all of them where held-out classes are hardly
+    better than guessing, have no standing that means anything.
+
+    Raises:
+        ValueError: no class was held out.
+
+    """
     from rich.text import Text
 
     certainty = expansion.certainty
     if certainty is None:
         raise ValueError("no class was held out")
     count = len(certainty.standing)
-    order = np.argsort(certainty.standing, kind="stable")[:_MOST]
+    twin = np.array([name is not None for name in outlook.twins])
+    order = np.argsort(np.where(twin, -1, certainty.standing), kind="stable")[:_MOST]
+    which = "all" if len(order) == count else f"least sure {len(order)} of"
+    few = ", least sure first" if 1 < len(order) == count else ""
+    columns = ["surer than"] if outlook.tells_surer else []
     table = new_table(
-        f"least sure {len(order)} of {count} new rows",
-        "class",
-        "surer than",
-        "cosine",
-        "described like",
+        f"{which} {count} new rows{few}", "class", *columns, "cosine", "described like"
     )
-    table.caption = (
-        "surer than so many % of the known classes when held out; cosine: to expect with the true "
-        "row, 1 is perfect"
-    )
+    surer = "surer than so many % of the known classes when held out; " if columns else ""
+    table.caption = f"{surer}cosine: to expect with the true row; {USUAL_COSINE}"
     names = expansion.class_names
     first = len(names) - count
     for n in order:
+        standing = "-" if twin[n] else f"{100 * certainty.standing[n]:.0f} %"
         table.add_row(
             Text(printable(names[first + n])),
-            f"{100 * certainty.standing[n]:.0f} %",
+            *([standing] if columns else []),
             f"{certainty.cosine[n]:.2f}",
             Text(printable(names[certainty.nearest[n]])),
         )
@@ -85,10 +96,26 @@ def unlike_warning(expansion: Expansion) -> list[str]:
     return [text]
 
 
-def injection_json(expansion: Expansion) -> dict[str, Any]:
-    """Return calibration and certainty as JSON-ready values."""
-    if expansion.record is None:
-        return {"calibration": None, "certainty": None}
+def injection_warnings(expansion: Expansion, outlook: Outlook) -> tuple[str, ...]:
+    """Return what is probably wrong with the new rows."""
+    names = expansion.class_names[len(expansion.head.weight) :]
+    return (
+        *twin_warning(names, outlook.twins),
+        *unlike_warning(expansion),
+        *outlook.verdict.warnings,
+    )
+
+
+def injection_json(expansion: Expansion, outlook: Outlook | None) -> dict[str, Any]:
+    """Return calibration, certainty and verdict as JSON-ready values; None of them after a removal.
+
+    Args:
+        expansion: what was done.
+        outlook: what is to be expected of it; None for a removal.
+
+    """
+    if expansion.record is None or outlook is None:
+        return {"calibration": None, "certainty": None, "verdict": None}
     found = expansion.calibration
     applied = expansion.record.rounds[-1].calibration
     content: dict[str, Any] = {
@@ -103,6 +130,7 @@ def injection_json(expansion: Expansion) -> dict[str, Any]:
             "warnings": list(found.warnings),
         },
         "certainty": None,
+        "verdict": outlook.verdict.to_json(),
     }
     certainty = expansion.certainty
     if certainty is not None:
@@ -116,6 +144,7 @@ def injection_json(expansion: Expansion) -> dict[str, Any]:
                 "most_similar_seen": names[certainty.nearest[n]],
                 "similarity": round(float(certainty.similarity[n]), 4),
                 "unlike_seen": bool(certainty.unlike[n]),
+                "same_as_seen": outlook.twins[n],
             }
             for n in range(len(certainty.standing))
         ]

@@ -29,6 +29,11 @@ def fraction(value: float | None) -> str:
     return "unknown" if value is None or not math.isfinite(value) else f"{value:.4f}"
 
 
+def further(offset: float) -> str:
+    """Return by how much an offset should be another one: ``0.3 more`` or ``0.12 less``."""
+    return f"{abs(offset):.3g} {'more' if offset >= 0 else 'less'}"
+
+
 def new_table(title: str, *columns: str) -> Table:
     """Return an empty table whose first column is text and whose others are numbers."""
     from rich import box
@@ -72,11 +77,16 @@ def _figures(evaluation: Evaluation) -> Table:
         ("seen classes, among all (s)", e.seen, e.seen_top5),
     ):
         table.add_row(label, percent(top1), percent(top5))
+    if math.isfinite(e.seen_alone):
+        table.add_row(
+            "seen classes, among seen only (the old checkpoint)", percent(e.seen_alone), ""
+        )
+        table.add_row("points that seen classes lose to new ones", percent(e.lost), "")
     table.add_row("harmonic mean of u and s (H)", percent(e.harmonic), "")
     table.add_row("area under the seen-unseen curve (AUSUC)", percent(e.ausuc), "")
     if math.isfinite(e.best_harmonic):
         table.add_row(
-            f"best H, with {e.best_gamma:+.3g} more on the new rows' biases",
+            f"best H, with {further(e.best_gamma)} on the new rows' biases",
             percent(e.best_harmonic),
             "",
         )
