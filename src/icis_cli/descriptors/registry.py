@@ -154,7 +154,7 @@ def read_lines(path: Path | str) -> list[str]:
     except OSError as error:
         raise DescriptorError(path, f"cannot be read: {error.strerror or error}") from None
     except UnicodeError as error:
-        raise no_text(path, error) from None
+        raise no_text(path, error, "list") from None
     entries = [line for line in lines if line]
     if not entries:
         raise DescriptorError(path, "is empty, expected one entry a line")
