@@ -181,7 +181,7 @@ DATA: dict[str, tuple[Callable[[], None], str, str]] = {
         nothing, f"{GOOD} --seen attrs.csv", "--seen: expected names, found lines of a table (fir"
     ),
     "empty list": (text("s.txt", "\n"), f"{GOOD} --unseen s.txt", "s.txt: is empty"),
-    "list no text": (text("s.txt", b"\xff"), f"{GOOD} --unseen s.txt", "s.txt: is no readable list:"),
+    "list no text": (text("s.txt", b"\xff"), f"{GOOD} --unseen s.txt", "s.txt: is no readable"),
     "another width": (
         text("d.csv", "a,1,2"), f"{GOOD} --unseen-attrs d.csv",
         "d.csv has 2 columns, but attrs.csv has 8",

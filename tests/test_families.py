@@ -174,7 +174,8 @@ def check_family(
     if head.bias is not None:
         new += rows[:, -1]
     scale = float(logits.std())
-    assert torch.equal(features, before)
+    # Bit for bit the same weights; convolutions round by where memory lies, on some processors.
+    torch.testing.assert_close(features, before, rtol=1e-5, atol=1e-6)
     assert 0 < scale < float("inf")
     assert logits.shape == (2, SEEN + UNSEEN)
     torch.testing.assert_close(logits[:, :SEEN], known, rtol=1e-4, atol=1e-4 * scale)
