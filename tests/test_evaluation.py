@@ -243,7 +243,7 @@ def saved(path: Path, array: np.ndarray) -> None:
         (lambda path: None, "no such file"),
         (lambda path: path.write_text("a\nb\n"), r"l: holds 2 labels, expected 3, one for each"),
         (lambda path: path.write_text("\n"), "l: is empty"),
-        (lambda path: path.write_bytes(b"\xff\xfe"), "l: is no text"),
+        (lambda path: path.write_bytes(b"\xff\xfd"), "l: is no readable list"),
         (
             lambda path: saved(path, np.ones(3)),
             r"l: is \(3,\) float64, expected \(3,\)",
