@@ -171,7 +171,7 @@ def _is_aside(key: str) -> bool:
     return in_block or any(word in key.lower() for word in _ASIDE)
 
 
-def _require_nothingbeside(checkpoint: Checkpoint, key: str, bare: str) -> None:
+def _require_nothing_beside(checkpoint: Checkpoint, key: str, bare: str) -> None:
     """Refuse a head within a module where a linear layer outside of it may be the true one."""
     outside = beside(candidates(checkpoint), key, bare)
     if outside:
@@ -198,7 +198,7 @@ def _known(checkpoint: Checkpoint, bare: dict[str, list[str]]) -> Head | None:
     key = weight.removesuffix(".weight")
     # People put layers of their own after it: then it is no head any more.
     if not feeds_sibling(checkpoint, key, candidates(checkpoint)) and not takers(checkpoint, key):
-        _require_nothingbeside(checkpoint, key, layout.head)
+        _require_nothing_beside(checkpoint, key, layout.head)
         return _read(checkpoint, key, f"known for {layout.family}")
     return None
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from icis_cli import words
 from icis_cli.errors import CheckpointError
 from icis_cli.runtime import import_torch
 
@@ -118,5 +119,4 @@ def _without(entries: list[str], key: str) -> tuple[str, ...]:
 
 def listed(keys: list[str] | tuple[str, ...], most: int = 5) -> str:
     """Return keys as a text for people."""
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(map(repr, keys[:most])) + more
+    return words.listed([repr(key) for key in keys], most)

@@ -182,7 +182,7 @@ def fit(
     from icis_cli.injection.record import side_file
     from icis_cli.report.choices import choice_json, choice_report
     from icis_cli.report.understood import fit_summary, summary_json
-    from icis_cli.report.verdict import few_warnings, order_doubts, verdict_of
+    from icis_cli.report.verdict import few_warnings, of_all_views, verdict_of
     from icis_cli.runtime import choose_device
     from icis_cli.validation.heldout import fold_numbers, judge
     from icis_cli.validation.selection import AUTO_MEMBERS
@@ -229,8 +229,7 @@ def fit(
                 trainings=replace(progress, watch=None if bar is None else _within(bar)),
             )
         figures = None if choice.held is None else judge(found.rows, choice.held)
-        doubts = order_doubts(aligned.seen, [view.width for view in aligned.views], found.rows)
-        verdict = verdict_of(len(found.rows), figures, doubts)
+        verdict = verdict_of(len(found.rows), figures, of_all_views(aligned.doubts))
         output.say(choice_report(choice, figures, len(found.rows)))
         with output.bar(f"fit {choice.method.name}", "epochs") as bar:
             injector = fit_injector(

@@ -17,12 +17,12 @@ from icis_cli.descriptors.base import Descriptors, View
 from icis_cli.descriptors.columns import in_columns
 from icis_cli.descriptors.names import match_names
 from icis_cli.descriptors.plausibility import (
-    agreement_warning,
     lookalikes,
     require_no_contradiction,
+    view_doubts,
 )
 from icis_cli.descriptors.slips import looks_like_table, slips, way_out_of_count
-from icis_cli.descriptors.views import require_same_views, split
+from icis_cli.descriptors.views import require_same_views
 from icis_cli.errors import AlignmentError
 from icis_cli.lazy import rows_at
 
@@ -43,6 +43,7 @@ class AlignedClasses:
             ``seen`` and ``unseen`` hold the values as they were read.
         notes: what a person may want to check.
         warnings: what is probably wrong.
+        doubts: about the order of classes, for each view; None where it looks right.
 
     """
 
@@ -57,6 +58,7 @@ class AlignedClasses:
     views: tuple[View, ...]
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    doubts: tuple[str | None, ...] = ()
 
 
 def align(
@@ -121,12 +123,14 @@ def align(
             "add descriptors of the new classes to it, or give them as --unseen-attrs",
         )
     warnings += slips(descriptors, unseen_descriptors)
-    warnings += _doubts(descriptors, rows_at(table.values, seen_rows), head_rows)
+    described = rows_at(table.values, seen_rows)
+    doubts = view_doubts(described, [view.width for view in descriptors.views], head_rows)
+    warnings += _told(descriptors, doubts, head_rows)
     seen_names = _names(table, seen_rows, head_names)
     unseen_names = _names(table, unseen_rows, None)
     warnings += lookalikes(unseen_names, seen_names)
     return AlignedClasses(
-        rows_at(table.values, seen_rows),
+        described,
         rows_at(table.values, unseen_rows),
         seen_names,
         unseen_names,
@@ -137,6 +141,7 @@ def align(
         descriptors.views,
         tuple(notes),
         tuple(warnings),
+        doubts,
     )
 
 
@@ -256,19 +261,20 @@ def _check_disjoint(
         )
 
 
-def _doubts(descriptors: Descriptors, seen: FloatArray, head_rows: FloatArray) -> list[str]:
-    """Warn about every view of the seen classes (K, d) that looks as if in the wrong order."""
-    views = descriptors.views
-    found: list[str] = []
+def _told(
+    descriptors: Descriptors, doubts: Sequence[str | None], head_rows: FloatArray
+) -> list[str]:
+    """Warn about every view of the seen classes that looks as if in the wrong order."""
     if not np.ptp(head_rows, axis=0).any():
         return [
             "all rows of the head are equal: it tells no class apart, and nothing can be learned"
         ]
-    for view, block in zip(views, split(seen, [view.width for view in views]), strict=True):
-        doubt = agreement_warning(block, head_rows)
-        if doubt:
-            found.append(doubt if len(views) == 1 else f"{view.path}: {doubt}")
-    return found
+    views = descriptors.views
+    return [
+        doubt if len(views) == 1 else f"{view.path}: {doubt}"
+        for view, doubt in zip(views, doubts, strict=True)
+        if doubt is not None
+    ]
 
 
 def _names(

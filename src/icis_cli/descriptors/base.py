@@ -15,6 +15,7 @@ from icis_cli.arrays import FloatArray, IntArray
 from icis_cli.descriptors.names import is_text
 from icis_cli.errors import DescriptorError
 from icis_cli.lazy import blocks
+from icis_cli.words import listed
 
 if TYPE_CHECKING:
     from icis_cli.encoders.base import Encoding
@@ -249,18 +250,16 @@ def _column(found: Descriptors, column: int) -> str:
 
 
 def _listed(found: Descriptors, rows: Sequence[int] | np.ndarray, most: int = 5) -> str:
-    more = f" and {len(rows) - most} more" if len(rows) > most else ""
-    return ", ".join(found.label(int(row)) for row in rows[:most]) + more
+    return listed([found.label(int(row)) for row in rows], most)
 
 
 def _of_columns(found: Descriptors, constant: IntArray) -> tuple[str, ...]:
     """Warn about columns that tell no classes apart; a few classes do not show that."""
     if not len(constant) or len(found.values) < _FEW:
         return ()
-    shown = ", ".join(_column(found, int(c)) for c in constant[:5])
-    more = f" and {len(constant) - 5} more" if len(constant) > 5 else ""
+    shown = listed([_column(found, int(c)) for c in constant])
     columns = f"{len(constant)} of {found.values.shape[1]} columns are constant"
-    return (f"{found.path}: {columns} and tell no classes apart: {shown}{more}",)
+    return (f"{found.path}: {columns} and tell no classes apart: {shown}",)
 
 
 def _of_equals(found: Descriptors) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -57,17 +58,10 @@ def in_columns(table: Descriptors, wanted: Sequence[Columns], where: Sequence[st
 def _with(
     table: Descriptors, values: FloatArray, views: tuple[View, ...], notes: list[str]
 ) -> Descriptors:
-    one = views[0] if len(views) == 1 else None
-    return Descriptors(
-        values,
-        table.names,
-        table.path,
-        one.columns if one is not None else None,
-        table.warnings,
-        (*table.notes, *notes),
-        table.joined and views,
-        table.encoding,
-        one.unlisted if one is not None else None,
+    columns = views[0].columns if len(views) == 1 else None
+    joined = table.joined and views
+    return replace(
+        table, values=values, columns=columns, notes=(*table.notes, *notes), joined=joined
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icis_cli.errors import DescriptorError
+from icis_cli.words import listed
 
 #: Lists of class names that a file has beside a matrix; where several fit, the first counts.
 NAME_LISTS = (
@@ -148,9 +149,3 @@ def _several(path: Path, headers: Sequence[str], what: str) -> DescriptorError:
         f"has {len(headers)} columns {what}: {listed(headers)}, expected one of class names",
         "call it 'class', or write a file without the others",
     )
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """Return the first names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -12,6 +12,7 @@ from icis_cli.descriptors.base import Descriptors, checked
 from icis_cli.descriptors.name_columns import NAME_LISTS, rank
 from icis_cli.errors import DescriptorError
 from icis_cli.numpy_arrays import is_archive, list_members, read_array, read_members
+from icis_cli.words import listed
 
 #: An array of more bytes than this is mapped where it can be, so that it need not fit into memory.
 _MAPPED = 1 << 26
@@ -107,12 +108,11 @@ def choose_matrix(
     if chosen is None and len(matrices) == 1:
         chosen = matrices[0]
     if chosen is None:
-        listed = [f"{name} {shape}" for name, shape in shapes.items()]
-        more = f" and {len(listed) - 8} more" if len(listed) > 8 else ""
+        found = [f"{name} {shape}" for name, shape in shapes.items()]
         raise DescriptorError(
             path,
             "expected one matrix of numbers or an array named 'descriptors', found "
-            + (", ".join(listed[:8]) + more or "nothing"),
+            + (listed(found, 8) or "nothing"),
         )
     return chosen
 

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from icis_cli.arrays import FloatArray
-from icis_cli.descriptors.name_columns import Choice, choose_names, listed
+from icis_cli.descriptors.name_columns import Choice, choose_names
 from icis_cli.errors import DescriptorError, first_line
+from icis_cli.words import listed
 
 #: Rows that are read at once.
 _BATCH = 4096

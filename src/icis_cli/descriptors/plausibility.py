@@ -14,6 +14,7 @@ import numpy as np
 from icis_cli.arrays import FloatArray, unit_rows
 from icis_cli.descriptors.base import Descriptors
 from icis_cli.descriptors.names import simplified
+from icis_cli.descriptors.views import split
 from icis_cli.errors import AlignmentError
 
 #: Fewer classes than this tell nothing; more are sampled down to keep the check cheap.
@@ -73,6 +74,20 @@ def agreement_warning(descriptors: FloatArray, rows: FloatArray) -> str | None:
         "similar descriptors do not go with similar rows of the head "
         f"(fit of the order: {score:.1f}; good: above {_DOUBTFUL:.0f}, random: 0)"
     )
+
+
+def view_doubts(
+    descriptors: FloatArray, widths: Sequence[int], rows: FloatArray
+) -> tuple[str | None, ...]:
+    """Return for each view a doubt about the order of classes, or None.
+
+    Args:
+        descriptors: (K, sum of ``widths``) of the seen classes.
+        widths: columns of each view.
+        rows: (K, P) of the head.
+
+    """
+    return tuple(agreement_warning(block, rows) for block in split(descriptors, widths))
 
 
 def require_no_contradiction(

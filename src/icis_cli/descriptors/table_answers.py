@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from icis_cli.descriptors.name_columns import listed
 from icis_cli.descriptors.table_columns import TextTable
 from icis_cli.descriptors.table_header import is_headed_as_names
 from icis_cli.descriptors.table_words import ANSWERS, MARK
+from icis_cli.words import listed
 
 
 def with_answers(path: Path, table: TextTable) -> TextTable:

@@ -20,6 +20,7 @@ from icis_cli.descriptors.names import simplified
 from icis_cli.encoders.base import Encoded, Encoder, Encoding, NamedClass
 from icis_cli.encoders.names_file import read_text
 from icis_cli.errors import DescriptorError
+from icis_cli.words import listed
 
 KIND = "taxonomy"
 SUFFIXES = (".csv", ".tsv")
@@ -75,11 +76,10 @@ class Taxonomy:
             row[[places[node] for node in nodes if node in places]] = 1
         alone = [one.name for one, row in zip(classes, values, strict=True) if not row.any()]
         if alone:
-            more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
             raise DescriptorError(
                 source,
                 f"{len(alone)} class(es) have no ancestor in common with those that fit had: "
-                f"{', '.join(map(repr, alone[:5]))}{more}",
+                f"{listed([repr(name) for name in alone])}",
                 "run icis fit again with them, or leave them out",
             )
         encoding = replace(self.encoding, columns=tuple(columns))

@@ -17,6 +17,7 @@ import numpy as np
 from icis_cli.arrays import FloatArray, unit_rows
 from icis_cli.encoders.base import Encoded, Encoder, Encoding, NamedClass, codes_warning
 from icis_cli.errors import DescriptorError
+from icis_cli.words import listed
 
 KIND = "word vectors"
 SUFFIXES = (".txt", ".vec", ".glove")
@@ -71,11 +72,10 @@ class WordVectors:
         rows = [_row(one, found, lost) for one in classes]
         unknown = [one.name for one, row in zip(classes, rows, strict=True) if row is None]
         if unknown:
-            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             raise DescriptorError(
                 source,
                 f"has no word of {len(unknown)} class(es) of {path}: "
-                f"{', '.join(map(repr, unknown[:5]))}{more}",
+                f"{listed([repr(name) for name in unknown])}",
                 "write a name of known words after it: name | other name",
             )
         values = np.stack([row for row in rows if row is not None])
@@ -90,11 +90,10 @@ class WordVectors:
 def _lost_note(source: Path, lost: Counter[str], count: int) -> tuple[str, ...]:
     if not lost:
         return ()
-    shown = ", ".join(repr(word) for word, _ in lost.most_common(10))
-    more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
+    shown = listed([repr(word) for word, _ in lost.most_common()], 10)
     text = (
         f"{source}: {len(lost)} words in the names of {count} classes have no vector and do not "
-        f"count: {shown}{more}"
+        f"count: {shown}"
     )
     return (text,)
 

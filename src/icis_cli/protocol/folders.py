@@ -6,6 +6,7 @@ from pathlib import Path
 
 from icis_cli.errors import FeatureError
 from icis_cli.matlab import list_arrays
+from icis_cli.words import listed
 
 #: Class descriptors and splits of a data set.
 SPLITS = "att_splits.mat"
@@ -88,5 +89,4 @@ def find_features(folder: Path) -> Path:
 def _listing(folder: Path, most: int = 6) -> str:
     """Return the first names in a folder, for a message."""
     names = sorted(path.name for path in folder.iterdir())
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "nothing") + more
+    return listed(names, most) or "nothing"

@@ -14,6 +14,7 @@ from icis_cli.injection.injector import Injector
 from icis_cli.injection.targets import in_fitted_columns
 from icis_cli.lazy import blocks, rows_at
 from icis_cli.report.verdict import Expectation, Verdict, expectation, fitted_verdict
+from icis_cli.words import listed
 
 #: Classes that a warning names.
 _MOST = 5
@@ -117,10 +118,9 @@ def twin_warning(names: Sequence[str], twins: Sequence[str | None]) -> tuple[str
     pairs = [(name, twin) for name, twin in zip(names, twins, strict=True) if twin is not None]
     if not pairs:
         return ()
-    shown = ", ".join(f"{name} like {twin}" for name, twin in pairs[:_MOST])
-    more = f" and {len(pairs) - _MOST} more" if len(pairs) > _MOST else ""
+    shown = listed([f"{name} like {twin}" for name, twin in pairs], _MOST)
     text = (
-        f"described exactly like a known class: {shown}{more}; the new class will take pictures "
+        f"described exactly like a known class: {shown}; the new class will take pictures "
         "of the known one: add a column that tells them apart"
     )
     return (text,)

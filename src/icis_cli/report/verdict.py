@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from icis_cli.arrays import FloatArray
 from icis_cli.checkpoint.head import Head
-from icis_cli.descriptors.plausibility import agreement_warning
-from icis_cli.descriptors.views import split
+from icis_cli.descriptors.plausibility import view_doubts
 from icis_cli.injection.calibration import Calibration, Expected
 from icis_cli.validation.heldout import HeldOutFigures, judge
 
@@ -124,7 +123,7 @@ def verdict_of(
     Args:
         classes: K, that there were to learn from.
         figures: of held-out classes, or None.
-        doubts: about the order of classes, from ``order_doubts``.
+        doubts: about the order of classes, from ``of_all_views``.
         expected: accuracies that stand-ins for images promise, or None.
 
     """
@@ -180,9 +179,13 @@ def order_doubts(
         rows: (K, P) of the head.
 
     """
-    found = [agreement_warning(block, rows) for block in split(descriptors, widths)]
-    told = tuple(doubt for doubt in found if doubt is not None)
-    return told if len(told) == len(found) else ()
+    return of_all_views(view_doubts(descriptors, widths, rows))
+
+
+def of_all_views(doubts: Sequence[str | None]) -> tuple[str, ...]:
+    """Return the doubts of each view where all have one: one that fits speaks for the order."""
+    told = tuple(doubt for doubt in doubts if doubt is not None)
+    return told if len(told) == len(doubts) else ()
 
 
 def few_warnings(classes: int, width: int, new: int) -> tuple[str, ...]:
