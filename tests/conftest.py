@@ -106,6 +106,19 @@ def icis(*arguments: object, cwd: Path, **environment: str) -> Completed:
     return Completed(done.returncode, done.stdout, done.stderr)
 
 
+def in_bash(script: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script that calls the ``icis`` of this environment."""
+    own = Path(sys.executable).parent
+    return subprocess.run(
+        ["bash", "-c", script],
+        cwd=cwd,
+        env={**os.environ, "PATH": f"{own}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
 @dataclass(frozen=True)
 class World:
     """A classifier whose rows follow linearly from descriptors, so that new rows can be known.

@@ -21,6 +21,7 @@ import typer.main
 from icis_cli.cli.main import app, run
 from icis_cli.cli.output import Output
 from icis_cli.report.plots import FINE, PLAIN
+from tests.conftest import in_bash
 
 from .conftest import icis
 
@@ -242,15 +243,7 @@ def completed(line: str, cwd: Path) -> list[str]:
         COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
         _icis_completion icis; printf '%s\\n' "${{COMPREPLY[@]}}"
     """
-    here = Path(sys.executable).parent
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=cwd,
-        env={**os.environ, "PATH": f"{here}{os.pathsep}{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = in_bash(script, cwd)
     assert done.stderr == ""
     return done.stdout.split()
 

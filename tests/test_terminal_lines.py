@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from icis_cli.cli.main import app, run
-from tests.conftest import icis
+from tests.conftest import icis, in_bash
 from tests.test_terminal import in_terminal, plain
 
 COMMANDS = sorted(str(one.name) for one in app.registered_commands)
@@ -113,13 +111,4 @@ def test_what_is_shown_for_bash_works_in_bash(tmp_path):
         COMP_WORDS=(icis ver); COMP_CWORD=1
         _icis_completion icis; printf '%s\\n' "${COMPREPLY[@]}"
     """
-    own = Path(sys.executable).parent
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=tmp_path,
-        env={**os.environ, "PATH": f"{own}{os.pathsep}{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == ["verify"]
+    assert in_bash(script, tmp_path).stdout.split() == ["verify"]
