@@ -21,9 +21,7 @@ import typer.main
 from icis_cli.cli.main import app, run
 from icis_cli.cli.output import Output
 from icis_cli.report.plots import FINE, PLAIN
-from tests.conftest import in_bash
-
-from .conftest import icis
+from tests.conftest import icis, in_bash
 
 COMMANDS = sorted(str(one.name) for one in app.registered_commands)
 FIT = ("fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--device", "cpu")

@@ -95,6 +95,13 @@ def blocks(matrix: Matrix, size: int = BLOCK) -> Iterator[tuple[slice, FloatArra
             forget(matrix)
 
 
+def row_keys(matrix: Matrix) -> Iterator[bytes]:
+    """Yield the bytes of each row: rows with the same are equal, for -0 counts as 0."""
+    for _, block in blocks(matrix):
+        for row in np.ascontiguousarray(block, dtype=np.float32) + np.float32(0):
+            yield row.tobytes()
+
+
 def forget(values: NDArray[Any]) -> None:
     """Let go of the memory of an array that is mapped from a file; it is read again when needed.
 

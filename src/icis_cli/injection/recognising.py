@@ -10,7 +10,7 @@ import numpy as np
 
 from icis_cli.descriptors.base import Descriptors
 from icis_cli.injection.injector import Injector
-from icis_cli.lazy import rows_at
+from icis_cli.lazy import row_keys, rows_at
 
 #: Of longer tables only the places where fit found the classes are looked at.
 _MOST = 100_000
@@ -80,11 +80,6 @@ def _places(
     if count > _MOST:
         return (None,) * len(rows)
     found: dict[bytes, int | None] = {}
-    for row in range(count):
-        key = _bytes(table.values[row])
+    for row, key in enumerate(row_keys(table.values)):
         found[key] = None if key in found else row  # of two that are equal, neither is meant
-    return tuple(found.get(_bytes(row)) for row in descriptors)
-
-
-def _bytes(row: np.ndarray) -> bytes:
-    return (row + 0.0).tobytes()  # -0 is 0
+    return tuple(map(found.get, row_keys(descriptors)))

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from icis_cli.arrays import FloatArray
 from icis_cli.descriptors.base import Descriptors
 from icis_cli.injection.expansion import Expansion
 from icis_cli.injection.injector import Injector
 from icis_cli.injection.targets import in_fitted_columns
-from icis_cli.lazy import blocks, rows_at
+from icis_cli.lazy import row_keys, rows_at
 from icis_cli.report.verdict import Expectation, Verdict, expectation, fitted_verdict
 from icis_cli.words import listed
 
@@ -96,15 +94,9 @@ def twins_of(
 
     """
     known: dict[bytes, str] = {}
-    for part, block in blocks(seen):
-        for row, name in zip(_texts(block), names[part], strict=True):
-            known.setdefault(row, name)
-    return tuple(known.get(row) for _, block in blocks(described) for row in _texts(block))
-
-
-def _texts(block: FloatArray) -> list[bytes]:
-    # A zero may be negative.
-    return [row.tobytes() for row in np.ascontiguousarray(block, dtype=np.float32) + 0.0]
+    for key, name in zip(row_keys(seen), names, strict=True):
+        known.setdefault(key, name)
+    return tuple(map(known.get, row_keys(described)))
 
 
 def twin_warning(names: Sequence[str], twins: Sequence[str | None]) -> tuple[str, ...]:
