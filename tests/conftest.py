@@ -6,15 +6,15 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tools.forkserver import ForkServer
 
 SHARED = Path(os.environ.get("ICIS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
-
-
 COMPATIBILITY = Path(__file__).parents[1] / "docs" / "compatibility.md"
 
 
@@ -65,6 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if fork_server.cache_info().currsize:
+        fork_server().close()
     found = session.config.stash[_FOUND]
     if not found.lines or exitstatus:
         return
@@ -92,27 +94,40 @@ class Completed:
     err: str
 
 
+@cache
+def fork_server() -> ForkServer:
+    """Return where commands run as in processes of their own, a tenth of a second each."""
+    return ForkServer()
+
+
 def icis(*arguments: object, cwd: Path, **environment: str) -> Completed:
-    """Run the command in a process of its own, as a user does."""
+    """Run the command as a user does, in a child of the fork server.
+
+    What is about the start of a process (what is imported, signals) needs ``icis_process``.
+    """
+    ended = fork_server().run(*arguments, cwd=cwd, environment={**os.environ, **environment})
+    return Completed(ended.code, ended.out.decode(), ended.err.decode())
+
+
+def icis_process(*arguments: object, cwd: Path, **environment: str) -> Completed:
+    """Run the command in a process that is started for it; takes seconds where torch is needed."""
     done = subprocess.run(
         [sys.executable, "-m", "icis_cli", *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, "COLUMNS": "80", **environment},
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
     return Completed(done.returncode, done.stdout, done.stderr)
 
 
 def in_bash(script: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a script that calls the ``icis`` of this environment."""
-    own = Path(sys.executable).parent
+    """Run a script that calls ``icis``, in a child of the fork server."""
     return subprocess.run(
         ["bash", "-c", script],
         cwd=cwd,
-        env={**os.environ, "PATH": f"{own}{os.pathsep}{os.environ['PATH']}"},
+        env=fork_server().on_path(os.environ),
         capture_output=True,
         text=True,
         check=True,

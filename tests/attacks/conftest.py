@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
+from tools.forkserver import ForkServer
 
-from tests.attacks.zygote import Zygote
+from tests.conftest import fork_server
 
 
-@pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
+@pytest.fixture
+def server() -> ForkServer:
     """Runs commands quickly and measures them."""
-    with Zygote() as started:
-        yield started
+    return fork_server()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tools.forkserver import Ended, ForkServer
 
 from tests.attacks.checkpoints import CANARY, CHECKPOINTS
-from tests.attacks.zygote import Ended, Zygote
 
 #: What an error may take beside the file: libraries that are loaded then, buffers.
 ALLOWED_KIB = 100 << 10
@@ -38,14 +38,14 @@ def require_one_line(ended: Ended, name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(("group", "name"), CASES)
-def test_a_hostile_checkpoint(tmp_path, zygote: Zygote, group, name):
+def test_a_hostile_checkpoint(tmp_path, server: ForkServer, group, name):
     np.savetxt(tmp_path / "a.csv", np.eye(12), delimiter=",")
     file = CHECKPOINTS[group][name](tmp_path)
     before = snapshot(tmp_path)
     path = tmp_path / file
     size = sum(before.values()) if path.is_dir() or path.is_file() else 0
     given = ("--weights", file, "--attrs", "a.csv", "--method", "ridge")
-    ended = zygote.run("fit", *given, cwd=tmp_path)
+    ended = server.run("fit", *given, cwd=tmp_path)
     require_one_line(ended, Path(file).name, size)
     assert snapshot(tmp_path) == before
     assert CANARY not in before

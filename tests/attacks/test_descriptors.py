@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from safetensors.torch import save_file
+from tools.forkserver import ForkServer
 
 from tests.attacks.checkpoints import CANARY, state
 from tests.attacks.descriptors import DESCRIPTORS
 from tests.attacks.test_checkpoints import require_one_line, snapshot
-from tests.attacks.zygote import Zygote
 
 CASES = [(group, name) for group, cases in DESCRIPTORS.items() for name in cases]
 
 
 @pytest.mark.parametrize(("group", "name"), CASES)
-def test_a_hostile_descriptor_file(tmp_path, zygote: Zygote, group, name):
+def test_a_hostile_descriptor_file(tmp_path, server: ForkServer, group, name):
     save_file(state(), tmp_path / "model.safetensors")
     file = DESCRIPTORS[group][name](tmp_path)
     before = snapshot(tmp_path)
     given = ("--weights", "model.safetensors", "--attrs", file, "--method", "ridge")
-    ended = zygote.run("fit", *given, cwd=tmp_path)
+    ended = server.run("fit", *given, cwd=tmp_path)
     size = (tmp_path / file).stat().st_size
     require_one_line(ended, file, size)
     assert snapshot(tmp_path) == before
@@ -39,12 +39,12 @@ LISTS = {
 
 @pytest.mark.parametrize("option", ["--classes", "--seen", "--unseen"])
 @pytest.mark.parametrize("content", LISTS.values(), ids=LISTS)
-def test_a_hostile_list(tmp_path, zygote: Zygote, option, content):
+def test_a_hostile_list(tmp_path, server: ForkServer, option, content):
     save_file(state(), tmp_path / "model.safetensors")
     np.save(tmp_path / "d.npy", np.random.default_rng(0).standard_normal((12, 4)))
     (tmp_path / "list.txt").write_bytes(content)
     before = snapshot(tmp_path)
     given = ("--weights", "model.safetensors", "--attrs", "d.npy", option, "list.txt")
-    ended = zygote.run("fit", *given, "--method", "ridge", cwd=tmp_path)
+    ended = server.run("fit", *given, "--method", "ridge", cwd=tmp_path)
     require_one_line(ended, "", len(content))
     assert snapshot(tmp_path) == before

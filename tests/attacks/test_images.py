@@ -9,11 +9,11 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
+from tools.forkserver import ForkServer
 
 from icis_cli import Ridge, align, expand, find_head, fit, open_checkpoint, read_descriptors
 from tests.attacks.descriptors import IMAGES
 from tests.attacks.test_checkpoints import require_one_line, snapshot
-from tests.attacks.zygote import Zygote
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +33,11 @@ def expanded(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_a_hostile_image(tmp_path, zygote: Zygote, expanded, name):
+def test_a_hostile_image(tmp_path, server: ForkServer, expanded, name):
     folder = IMAGES[name](tmp_path)
     before = snapshot(tmp_path)
     given = ("--weights", expanded, "--arch", "resnet18", "--images", folder, "--device", "cpu")
-    ended = zygote.run("eval", *given, cwd=tmp_path)
+    ended = server.run("eval", *given, cwd=tmp_path)
     notes = [line for line in ended.err.decode().splitlines() if line.startswith("note: ")]
     told = "\n".join(line for line in ended.err.decode().splitlines() if line not in notes)
     require_one_line(
