@@ -6,18 +6,22 @@ BIN := $(VENV)/bin
 FUZZ := 600
 TESTS :=
 COMPATIBILITY := tests/test_torchvision.py tests/test_head_layers.py tests/test_families.py tests/test_onnx.py tests/test_training_checkpoints.py
+# One worker and one thread of BLAS for each core; all tests of a file run in one worker.
+PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
+    $(BIN)/python -m pytest --numprocesses $(shell getconf _NPROCESSORS_ONLN) --dist loadfile
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow lint check docs reference compatibility fuzz bench lock lock-oldest test-oldest audit clean
+.PHONY: demo test test-all lint check docs reference compatibility fuzz bench lock lock-oldest test-oldest audit clean
 
 demo: $(VENV)/.demo
 	$(BIN)/icis demo --force
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow and not family" $(TESTS)
 
-test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest
+# Everything: before an issue is resolved, and in CI with CI_FULL=1.
+test-all: $(VENV)/.test
+	$(PYTEST) $(TESTS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

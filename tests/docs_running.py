@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from icis_cli.cli.main import run
+from tests.conftest import run
 from tests.docs_blocks import ROOT, RUN, Block, blocks_of, commands_of, outputs_of
 from tests.docs_material import copy_material, make_material
 

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 import icis_cli as icis
-from icis_cli.checkpoint.base import Checkpoint, Edit, Extras
+from icis_cli import Checkpoint, PreprocessingOptions
+from icis_cli.checkpoint.base import Edit, Extras
 from icis_cli.evaluation.networks.registry import load_network
 from icis_cli.evaluation.networks.running import network_on
-from icis_cli.evaluation.preprocessing import PreprocessingOptions
 
 CLASSES = 7
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 import icis_cli as icis
-from icis_cli.cli.main import run
-from icis_cli.descriptors.base import Descriptors
+from icis_cli import Descriptors
 from icis_cli.descriptors.names import match_names, simplified
 from icis_cli.descriptors.plausibility import agreement, agreement_warning
 from icis_cli.descriptors.slips import looks_like_table, slips
 from icis_cli.errors import AlignmentError
 from icis_cli.report.understood import _new, examples
+from tests.conftest import run
 
 ATTRS = Path("attrs.csv")
 

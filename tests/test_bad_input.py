@@ -13,7 +13,7 @@ import scipy.io
 import scipy.sparse
 import torch
 
-from icis_cli.cli.main import run
+from tests.conftest import run
 
 ESCAPE = "\x1b[31mred\x9b0m\n:smile:[bold]"
 FIT = "fit --weights model.pt --method nearest --out new.safetensors"

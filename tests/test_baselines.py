@@ -11,17 +11,15 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from icis_cli import DEFAULT, Costa, Ridge, Smo, SubReg, Wavg, Wdae
 from icis_cli.methods.base import Method, SeenPairs
-from icis_cli.methods.costa import Costa
 from icis_cli.methods.kernels import KERNELS, Kernel, median_distance
 from icis_cli.methods.networks import Batch, EncoderDecoders
-from icis_cli.methods.recipes import DEFAULT
-from icis_cli.methods.ridge import Ridge, held_out_coefficients
-from icis_cli.methods.smo import Smo, nearest_mixtures
+from icis_cli.methods.ridge import held_out_coefficients
+from icis_cli.methods.smo import nearest_mixtures
 from icis_cli.methods.spaces import RowSpace
-from icis_cli.methods.subreg import SubReg, SubspacePenalty, basis_of
-from icis_cli.methods.wavg import Wavg
-from icis_cli.methods.wdae import Wdae, train_graph
+from icis_cli.methods.subreg import SubspacePenalty, basis_of
+from icis_cli.methods.wdae import train_graph
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import icis_cli as api
-from icis_cli.cli.main import run
+from icis_cli import Nearest
 from icis_cli.comparison.benchmark import base_problem
 from icis_cli.comparison.result import FIGURES
 from icis_cli.evaluation.metrics import per_class_mean
-from icis_cli.methods.controls import Nearest
+from tests.conftest import run
 from tests.test_protocol import ATTRIBUTES, NAMES, SEEN, UNSEEN, cells, write
 
 scipy_io = pytest.importorskip("scipy.io")

@@ -13,12 +13,12 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import icis_cli as icis
-from icis_cli.cli.main import run
+from icis_cli import tune
 from icis_cli.errors import InjectorError
 from icis_cli.injection.record import Record, find_record
-from icis_cli.injection.tuning import tune
 from icis_cli.methods.base import SeenPairs
 from icis_cli.methods.registry import METHODS
+from tests.conftest import run
 from tests.test_expansion import second_table
 
 FIT = ["fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--method", "ridge"]

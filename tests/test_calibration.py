@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from icis_cli.injection.calibration import EVENING, NONE, Calibration, calibrate
-from icis_cli.injection.tuning import tune
+from icis_cli import Calibration, HeldOut, Ridge, calibrate, hold_out, tune
+from icis_cli.injection.calibration import EVENING, NONE
 from icis_cli.methods.base import SeenPairs
 from icis_cli.methods.registry import METHODS
-from icis_cli.methods.ridge import Ridge
-from icis_cli.validation.heldout import HeldOut, hold_out
 from tests.synthetic import SEEN, WIDTH, Judged, judged
 
 CLOSED = ("ridge", "costa", "wavg", "smo", "nearest", "mean")

@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 
 import icis_cli as icis
 from icis_cli.checkpoint.base import Labels, TensorInfo
-from icis_cli.cli.main import run
 from icis_cli.errors import OutputError
 from icis_cli.evaluation.networks.telling import network_of
 from icis_cli.report.card import card_file, model_card
@@ -24,7 +23,7 @@ from icis_cli.report.loading import loading_lines
 from icis_cli.report.outlook import Outlook, outlook_of
 from icis_cli.report.verdict import verdict_of
 from tests import onnx_models
-from tests.conftest import World
+from tests.conftest import World, run
 from tests.image_networks import CLASSES, forbid_network
 from tests.test_image_network_folders import timm_folder, transformers_folder
 

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 from benchmarks.cub import load
 
+from icis_cli import Certainty, Mean, Ridge, hold_out
 from icis_cli.methods.base import SeenPairs
-from icis_cli.methods.controls import Mean
-from icis_cli.methods.ridge import Ridge
-from icis_cli.validation.certainty import Certainty, assess
-from icis_cli.validation.heldout import hold_out
+from icis_cli.validation.certainty import assess
 from tests.conftest import SHARED
 
 D = 24

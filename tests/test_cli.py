@@ -19,9 +19,8 @@ import torch
 from safetensors.numpy import save_file
 
 import icis_cli as api
-from icis_cli.cli.main import run
 from icis_cli.demo.material import Material
-from tests.conftest import icis
+from tests.conftest import icis, run
 
 FIT = ["fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--method", "nearest"]
 FAST = [*FIT, "--device", "cpu"]

@@ -8,19 +8,19 @@ from itertools import product
 import numpy as np
 import pytest
 
+from icis_cli import Mean, Nearest, Ridge, hold_out, select_method
 from icis_cli.arrays import unit_rows
 from icis_cli.errors import TrainingError
 from icis_cli.methods import inverses
 from icis_cli.methods.base import SeenPairs
-from icis_cli.methods.controls import Mean, Nearest
 from icis_cli.methods.inverses import positive_inverse
 from icis_cli.methods.kernels import KERNELS, Kernel
-from icis_cli.methods.ridge import Ridge, bordered_inverses
+from icis_cli.methods.ridge import bordered_inverses
 from icis_cli.methods.ridge_solvers import Intercept
 from icis_cli.validation.closed_form import RidgeScores
 from icis_cli.validation.fairness import unseen_accuracy
-from icis_cli.validation.heldout import FOLDS, hold_out, sample
-from icis_cli.validation.selection import describe, select_method
+from icis_cli.validation.heldout import FOLDS, sample
+from icis_cli.validation.selection import describe
 from icis_cli.validation.standins import SIZE
 from tests.synthetic import WIDTH, images_of, judged
 

@@ -13,11 +13,11 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import icis_cli as icis
-from icis_cli.cli.main import run
-from icis_cli.descriptors.base import Descriptors
+from icis_cli import Descriptors
 from icis_cli.descriptors.columns import in_columns
 from icis_cli.errors import AlignmentError, InjectorError
 from icis_cli.injection.targets import new_classes
+from tests.conftest import run
 
 COLUMNS = tuple(f"attribute {letter}" for letter in "abcdefgh")
 ORDER = [3, 0, 7, 1, 6, 2, 5, 4]

@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 import icis_cli as api
+from icis_cli import Mean, Nearest
 from icis_cli.comparison.compare import Contender, default_contenders
 from icis_cli.comparison.result import FIGURES, Accuracy, ComparisonRow, Run, csv_of, merged
 from icis_cli.errors import FeatureError, HeadError, TrainingError
 from icis_cli.injection.choosing import choose
-from icis_cli.methods.controls import Mean, Nearest
 from icis_cli.methods.icis import SINGLE
 from icis_cli.report.comparisons import comparison_report
 from icis_cli.validation.selection import AUTO, AUTO_MEMBERS

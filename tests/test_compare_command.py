@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from icis_cli.cli.comparison_options import seeds_of
-from icis_cli.cli.main import run
 from icis_cli.comparison.result import FIGURES
 from icis_cli.errors import UsageError
-from tests.conftest import icis
+from tests.conftest import icis, run
 from tests.test_compare import write_samples
 
 COMPARE = ["compare", "--weights", "model.pt", "--attrs", "attrs.csv", "--device", "cpu"]

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import icis_cli as icis
+from icis_cli import Recipe
 from icis_cli.methods.base import SeenPairs
 from icis_cli.methods.icis import SINGLE
-from icis_cli.methods.recipes import Recipe
 
 
 def quick(recipe: Recipe) -> Recipe:

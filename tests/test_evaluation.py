@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 import icis_cli as icis
+from icis_cli import compare_rows
 from icis_cli.errors import AlignmentError, CheckpointError, FeatureError, InjectorError, UsageError
 from icis_cli.evaluation.features import LabelMap
 from icis_cli.evaluation.reference import compare_with_reference
-from icis_cli.evaluation.rows import compare_rows
 from icis_cli.injection.record import side_file
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from icis_cli import HeldOut, Ridge, hold_out
 from icis_cli.methods.base import SeenPairs
-from icis_cli.methods.ridge import Ridge
 from icis_cli.validation.fairness import Arena, Contest, unseen_accuracy
-from icis_cli.validation.heldout import HeldOut, hold_out
 from tests.synthetic import images_of
 
 

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from icis_cli import IcisError
 from icis_cli.arrays import decode, encode
-from icis_cli.errors import IcisError, OutputError
+from icis_cli.errors import OutputError
 from icis_cli.files import appearing_together, require_writable, sha256_of
 
 

@@ -12,6 +12,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 
 from icis_cli import (
+    Checkpoint,
     Injector,
     Ridge,
     align,
@@ -22,7 +23,6 @@ from icis_cli import (
     read_descriptors,
     remove,
 )
-from icis_cli.checkpoint.base import Checkpoint
 from icis_cli.errors import HeadError
 from icis_cli.injection.record import find_record
 from tests.conftest import icis

@@ -5,19 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from icis_cli import HeldOut, Mean, Nearest, Ridge, hold_out, judge
 from icis_cli.errors import TrainingError
 from icis_cli.methods.base import SeenPairs
-from icis_cli.methods.controls import Mean, Nearest
-from icis_cli.methods.ridge import Ridge
-from icis_cli.validation.heldout import (
-    FOLDS,
-    HeldOut,
-    affordable_folds,
-    fold_numbers,
-    hold_out,
-    judge,
-    sample,
-)
+from icis_cli.validation.heldout import FOLDS, affordable_folds, fold_numbers, sample
 
 
 @pytest.fixture

@@ -14,12 +14,13 @@ import torchvision
 from PIL import Image
 
 import icis_cli as icis
-from icis_cli.cli.main import run
-from icis_cli.errors import CheckpointError, FeatureError, IcisError
+from icis_cli import IcisError
+from icis_cli.errors import CheckpointError, FeatureError
 from icis_cli.evaluation.image_batches import Damaged, ImageFiles, readers_for, reading
 from icis_cli.evaluation.networks.registry import load_network
 from icis_cli.evaluation.networks.running import gainful_dtype, network_on
 from icis_cli.workers import Workers
+from tests.conftest import run
 
 SEEN, UNSEEN = 8, 3
 NAMES = [f"thing {n}" for n in range(SEEN + UNSEEN)]

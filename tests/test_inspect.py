@@ -16,10 +16,10 @@ from icis_cli import Inspection, inspect_checkpoint, open_checkpoint
 from icis_cli.checkpoint.base import Buffer
 from icis_cli.checkpoint.inspection import FoundHead, MissingHead
 from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
-from icis_cli.cli.main import run
 from icis_cli.errors import CheckpointError, HeadError
 from icis_cli.injection.record import side_file
 from icis_cli.report.inspections import inspection_line, inspection_report
+from tests.conftest import run
 
 from .conftest import Completed, World
 

@@ -11,18 +11,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import icis_cli as icis
-from icis_cli import lazy
+from icis_cli import PAPER, Icis, Ridge, hold_out, lazy
 from icis_cli.descriptors import numpy_files
 from icis_cli.descriptors.base import checked
 from icis_cli.errors import DescriptorError, TrainingError
 from icis_cli.injection import injector_file
 from icis_cli.lazy import LazyMatrix, blocks, forget, kept_if_small, rows_at
 from icis_cli.methods.base import SeenPairs, few_unseen
-from icis_cli.methods.icis import Icis, RowNetwork, taking_part
-from icis_cli.methods.recipes import PAPER
-from icis_cli.methods.ridge import Ridge
+from icis_cli.methods.icis import RowNetwork, taking_part
 from icis_cli.validation import fairness
-from icis_cli.validation.heldout import hold_out
 from tests.synthetic import images_of
 
 NEW = 9000  # more than two blocks, and no multiple of one

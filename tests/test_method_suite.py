@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from icis_cli import Recipe
 from icis_cli.methods.base import SeenPairs, rests_of
-from icis_cli.methods.recipes import Recipe
 from icis_cli.methods.registry import METHODS
 
 #: Methods that draw random numbers; all others are closed forms.

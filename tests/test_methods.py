@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from icis_cli import DEFAULT, PAPER, Icis, Mlp
 from icis_cli.methods.base import SeenPairs, Step
-from icis_cli.methods.icis import Icis, Mlp
-from icis_cli.methods.recipes import DEFAULT, PAPER
 from icis_cli.methods.registry import METHODS
 from icis_cli.methods.spaces import RowSpace, enter_inputs
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import auc, balanced_accuracy_score, top_k_accuracy_score
 
+from icis_cli import Evaluation
 from icis_cli.evaluation.answers import answer_features, answers_of_logits
 from icis_cli.evaluation.metrics import harmonic_mean, per_class_mean
-from icis_cli.evaluation.result import Evaluation, evaluation_of
+from icis_cli.evaluation.result import evaluation_of
 
 SEEN, UNSEEN = 5, 4
 

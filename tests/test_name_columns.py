@@ -12,8 +12,7 @@ import pytest
 from pyarrow import parquet
 from safetensors.numpy import save_file
 
-from icis_cli import read_descriptors
-from icis_cli.descriptors.base import Descriptors
+from icis_cli import Descriptors, read_descriptors
 from icis_cli.errors import DescriptorError
 
 VALUES = [[1, 3.5], [2, 4], [5, 4]]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from icis_cli import DEFAULT, PAPER
 from icis_cli.methods.networks import Batch, EncoderDecoders, distance, reconstruction_loss
-from icis_cli.methods.recipes import DEFAULT, PAPER, TERMS
+from icis_cli.methods.recipes import TERMS
 from icis_cli.methods.training import train
 
 SMALL = replace(PAPER, hidden=32)

@@ -23,7 +23,7 @@ from icis_cli import (
     remove,
 )
 from icis_cli.checkpoint.onnx import OnnxCheckpoint
-from icis_cli.cli.main import run
+from tests.conftest import run
 
 from .onnx_models import (
     BIAS,

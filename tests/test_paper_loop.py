@@ -9,9 +9,9 @@ import pytest
 import torch
 from benchmarks.paper_loop import train_plainly
 
+from icis_cli import DEFAULT, PAPER
 from icis_cli.methods.gradients import LayerGradients
 from icis_cli.methods.networks import Batch, EncoderDecoders, reconstruction_loss
-from icis_cli.methods.recipes import DEFAULT, PAPER
 from icis_cli.methods.training import train
 
 SEEN, UNSEEN, EPOCHS = 37, 9, 12

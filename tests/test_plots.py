@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from icis_cli import Icis, Injector, align, find_head, fit, open_checkpoint, read_descriptors
+from icis_cli import (
+    DEFAULT,
+    Evaluation,
+    Icis,
+    Injector,
+    align,
+    find_head,
+    fit,
+    open_checkpoint,
+    read_descriptors,
+)
 from icis_cli.evaluation.answers import Answers
-from icis_cli.evaluation.result import Evaluation, evaluation_of
-from icis_cli.methods.recipes import DEFAULT
+from icis_cli.evaluation.result import evaluation_of
 from icis_cli.report.courses import loss_course
 from icis_cli.report.plots import FINE, PLAIN, curve_lines, glyphs_for, sparkline
 from icis_cli.report.tables import evaluation_report

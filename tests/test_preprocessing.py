@@ -9,9 +9,10 @@ import pytest
 import torch
 import torchvision
 
+from icis_cli import PreprocessingOptions
 from icis_cli.errors import UsageError
 from icis_cli.evaluation.networks.torchvision import _preprocessing
-from icis_cli.evaluation.preprocessing import Preprocessing, PreprocessingOptions
+from icis_cli.evaluation.preprocessing import Preprocessing
 from tests.image_networks import Outline, picture
 
 timm = pytest.importorskip("timm")

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from icis_cli import read_xlsa17
 from icis_cli.errors import DescriptorError, FeatureError, TrainingError
 from icis_cli.evaluation.metrics import per_class_mean
 from icis_cli.methods.base import Step
 from icis_cli.protocol.base_head import BaseRecipe, train_base_head
 from icis_cli.protocol.folders import find_datasets
 from icis_cli.protocol.published import PUBLISHED, published_for
-from icis_cli.protocol.xlsa17 import read_xlsa17
 
 savemat = pytest.importorskip("scipy.io").savemat
 

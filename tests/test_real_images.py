@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from icis_cli.checkpoint.head import find_head
-from icis_cli.checkpoint.registry import open_checkpoint
+from icis_cli import find_head, open_checkpoint
 from tests.conftest import SHARED, icis
 
 DATA = SHARED / "imagenet-lite0"

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from icis_cli import Injector, expand, open_checkpoint, write_html
+from icis_cli import Injector, expand, open_checkpoint, planned_report, write_html
 from icis_cli.html.data import Example, Picture
-from icis_cli.html.gathering import planned_report
 
 from .test_report import NASTY, Case, case, nasty  # noqa: F401 - fixtures
 

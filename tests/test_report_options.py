@@ -17,20 +17,20 @@ from PIL import Image
 from icis_cli import (
     Injector,
     expand,
+    find_examples,
     find_images,
     known_head,
     open_checkpoint,
+    planned_report,
     remove,
     report_of,
 )
 from icis_cli.cli import report_options
-from icis_cli.cli.main import run
 from icis_cli.errors import OutputError
 from icis_cli.evaluation.images import evaluate_network
 from icis_cli.evaluation.networks.registry import load_network
-from icis_cli.html.examples import find_examples
-from icis_cli.html.gathering import planned_report
 from icis_cli.html.page import html_of
+from tests.conftest import run
 
 from .test_report import Parsed
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from icis_cli import DEFAULT, PAPER, Icis, SubReg
-from icis_cli.cli.main import run
 from icis_cli.methods.base import Method, SeenPairs, Step
 from icis_cli.methods.ensemble import fit_ensemble
 from icis_cli.methods.progress import Progress
+from tests.conftest import run
 
 
 class StoppedError(Exception):

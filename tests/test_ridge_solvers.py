@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from icis_cli import Ridge
 from icis_cli.arrays import unit_rows
 from icis_cli.methods import kernels, ridge, ridge_solvers
 from icis_cli.methods.base import SeenPairs
 from icis_cli.methods.kernels import KERNELS, Kernel, median_distance
-from icis_cli.methods.ridge import KernelRows, Ridge
+from icis_cli.methods.ridge import KernelRows
 from icis_cli.methods.ridge_solvers import (
     MOST_EXACT,
     Problem,

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from icis_cli import errors
-from icis_cli.cli.main import app, run
+from icis_cli.cli.main import app
 from icis_cli.demo.material import Material
-from tests.conftest import World
+from tests.conftest import World, run
 from tests.image_networks import CLASSES, picture
 from tests.test_image_network_folders import PROCESSOR, transformers_folder
 

@@ -9,26 +9,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from icis_cli import DEFAULT, Icis, Injector
-from icis_cli.cli.main import run
+from icis_cli import (
+    DEFAULT,
+    Icis,
+    Injector,
+    Mean,
+    Nearest,
+    Ridge,
+    hold_out,
+    select_method,
+    select_views,
+)
 from icis_cli.cli.recipe_options import methods_of
 from icis_cli.errors import TrainingError, UsageError
 from icis_cli.methods.base import SeenPairs
-from icis_cli.methods.controls import Mean, Nearest
 from icis_cli.methods.ensemble import MeanOf, fit_ensemble
 from icis_cli.methods.registry import restore
-from icis_cli.methods.ridge import Ridge
 from icis_cli.validation.fairness import unseen_accuracy
-from icis_cli.validation.heldout import hold_out
-from icis_cli.validation.selection import (
-    AUTO,
-    CLEARLY,
-    describe,
-    select_method,
-    select_views,
-    view_spaces,
-)
+from icis_cli.validation.selection import AUTO, CLEARLY, describe, view_spaces
 from icis_cli.validation.standins import SIZE
+from tests.conftest import run
 from tests.synthetic import WIDTH, images_of, judged
 
 SMALL = Icis(replace(DEFAULT, hidden=16, min_steps=0, epochs=2))

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 import typer.main
 
-from icis_cli.cli.main import app, run
+from icis_cli.cli.main import app
 from icis_cli.cli.output import Output
 from icis_cli.report.plots import FINE, PLAIN
-from tests.conftest import icis, in_bash
+from tests.conftest import icis, in_bash, run
 
 COMMANDS = sorted(str(one.name) for one in app.registered_commands)
 FIT = ("fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--device", "cpu")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from icis_cli.cli.main import app, run
-from tests.conftest import icis, in_bash
+from icis_cli.cli.main import app
+from tests.conftest import icis, in_bash, run
 from tests.test_terminal import in_terminal, plain
 
 COMMANDS = sorted(str(one.name) for one in app.registered_commands)

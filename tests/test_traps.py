@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import icis_cli as icis
-from icis_cli.cli.main import run
 from icis_cli.errors import DescriptorError, FeatureError, HeadError, OutputError
 from icis_cli.files import require_writable
 from tests.conftest import icis as run_icis
+from tests.conftest import run
 
 
 def test_seen_classes_are_not_injected_again_under_another_spelling(folder, world):

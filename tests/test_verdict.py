@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from icis_cli import KnownHead, evaluate_features, find_head, open_checkpoint, read_features
-from icis_cli.cli.main import run
-from icis_cli.evaluation.result import Evaluation
+from icis_cli import (
+    Evaluation,
+    HeldOutFigures,
+    KnownHead,
+    evaluate_features,
+    find_head,
+    open_checkpoint,
+    read_features,
+)
 from icis_cli.injection.calibration import Expected
 from icis_cli.report.outlook import twin_warning, twins_of
 from icis_cli.report.verdict import (
@@ -24,8 +30,7 @@ from icis_cli.report.verdict import (
     step_of,
     verdict_of,
 )
-from icis_cli.validation.heldout import HeldOutFigures
-from tests.conftest import World
+from tests.conftest import World, run
 
 
 def figures(retrieval: float, candidates: float = 6.0, folds: int = 5) -> HeldOutFigures:

@@ -31,11 +31,11 @@ from icis_cli import (
 )
 from icis_cli.checkpoint.base import Extras
 from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
-from icis_cli.cli.main import run
 from icis_cli.errors import CheckpointError, VerificationError
 from icis_cli.injection.planning import Auxiliary
 from icis_cli.injection.record import METADATA_KEY
 from icis_cli.verification import stretches
+from tests.conftest import run
 
 from .conftest import World
 

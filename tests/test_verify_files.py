@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from icis_cli import expand, open_checkpoint, remove, verify
-from icis_cli.cli.main import run
+from tests.conftest import run
 
 from .conftest import World, icis
 from .test_verify import State, failed, injected, injector_for, save

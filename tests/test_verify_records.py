@@ -14,9 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from icis_cli import expand, open_checkpoint, verify
-from icis_cli.cli.main import run
 from icis_cli.injection.planning import Auxiliary
 from icis_cli.injection.record import METADATA_KEY
+from tests.conftest import run
 
 from .conftest import World
 from .test_verify import failed, injected, injector_for, save

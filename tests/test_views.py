@@ -13,12 +13,13 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import icis_cli as icis
+from icis_cli import Descriptors
 from icis_cli.arrays import unit_rows
-from icis_cli.cli.main import run
-from icis_cli.descriptors.base import Descriptors, View
+from icis_cli.descriptors.base import View
 from icis_cli.descriptors.views import candidate_weights, split
 from icis_cli.errors import AlignmentError, DescriptorError, InjectorError, UsageError
 from icis_cli.files import sha256_of
+from tests.conftest import run
 
 A = Descriptors(
     np.array([[1, 2], [3, 4], [5, 6]], np.float32),

@@ -19,11 +19,11 @@ import torchvision
 from PIL import Image
 
 import icis_cli as api
-from icis_cli.cli.main import run
+from icis_cli import IcisError
 from icis_cli.cli.output import StdoutError
-from icis_cli.errors import FeatureError, IcisError, QualityGateError, UsageError
+from icis_cli.errors import FeatureError, QualityGateError, UsageError
 from icis_cli.workers import ALONE, Workers, _Failure, is_first, joined_workers, process_count
-from tests.conftest import Completed, icis
+from tests.conftest import Completed, icis, run
 from tests.test_compare import write_samples
 
 #: What torchrun sets where nothing is said; sums then have the same order in one process, too.

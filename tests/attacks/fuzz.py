@@ -21,9 +21,15 @@ import scipy.io
 import torch
 from safetensors.torch import save
 
-from icis_cli import Injector, find_head, inspect_checkpoint, open_checkpoint, read_descriptors
-from icis_cli.errors import IcisError
-from icis_cli.evaluation.features import read_features
+from icis_cli import (
+    IcisError,
+    Injector,
+    find_head,
+    inspect_checkpoint,
+    open_checkpoint,
+    read_descriptors,
+    read_features,
+)
 from tests.attacks.checkpoints import saved, state
 from tests.onnx_models import linear
 from tests.test_descriptor_formats import write_hdf5, write_parquet

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from icis_cli.cli.main import run
 from tests.attacks.checkpoints import state
+from tests.conftest import run
 
 
 @pytest.fixture
