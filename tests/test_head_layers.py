@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,6 @@ from icis_cli import (
     remove,
 )
 from icis_cli.errors import HeadError
-from icis_cli.injection.record import find_record
 from tests.conftest import icis
 from tests.test_torchvision import build, load, quickly
 
@@ -139,10 +140,18 @@ def test_a_convolution_over_one_pixel_is_a_head(tmp_path, compatibility, name):
     compatibility.add("timm", name, "safetensors", found=key, loads=True, agrees=True)
 
 
-@pytest.fixture
-def googlenet(tmp_path: Path) -> Checkpoint:
+@pytest.fixture(scope="module")
+def googlenet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """50 MB, written once."""
     torch.manual_seed(0)
-    torch.save(build("googlenet", SEEN).state_dict(), tmp_path / "model.pt")
+    path = tmp_path_factory.mktemp("googlenet") / "model.pt"
+    torch.save(build("googlenet", SEEN).state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def googlenet(tmp_path: Path, googlenet_file: Path) -> Checkpoint:
+    os.link(googlenet_file, tmp_path / "model.pt")
     return open_checkpoint(tmp_path / "model.pt")
 
 
@@ -181,10 +190,9 @@ def test_auxiliary_heads_are_left_out(tmp_path, googlenet, suffix):
         num_classes=SEEN + UNSEEN, aux_logits=False, init_weights=False
     )
     bare.load_state_dict(new, strict=True)
+    record = json.loads((tmp_path / f"new{suffix}.icis.json").read_text(encoding="utf-8"))
+    assert record["dropped"] == ["aux1", "aux2"]
     opened = open_checkpoint(tmp_path / f"new{suffix}")
-    record = find_record(opened)
-    assert record is not None
-    assert record.dropped == ("aux1", "aux2")
     assert "cannot be given back" in remove(opened).notes[0]
 
 
