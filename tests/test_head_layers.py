@@ -55,8 +55,8 @@ def saved(model: torch.nn.Module, path: Path) -> Checkpoint:
     [
         ("deit_tiny_distilled_patch16_224", ("head", "head_dist")),
         ("levit_128s", ("head.linear", "head_dist.linear")),
-        ("efficientformer_l1", ("head", "head_dist")),
-        ("repvit_m0_9", ("head.head.l", "head.head_dist.l")),
+        pytest.param("efficientformer_l1", ("head", "head_dist"), marks=pytest.mark.family),
+        pytest.param("repvit_m0_9", ("head.head.l", "head.head_dist.l"), marks=pytest.mark.family),
         ("crossvit_tiny_240", ("head.0", "head.1")),
     ],
 )
@@ -115,7 +115,9 @@ def test_one_twin_without_bias(tmp_path):
         find_head(open_checkpoint(tmp_path / "m.safetensors"))
 
 
-@pytest.mark.parametrize("name", ["dpn68", "resnetv2_50x1_bit"])
+@pytest.mark.parametrize(
+    "name", ["dpn68", pytest.param("resnetv2_50x1_bit", marks=pytest.mark.family)]
+)
 def test_a_convolution_over_one_pixel_is_a_head(tmp_path, compatibility, name):
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=SEEN).eval()
