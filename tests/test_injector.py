@@ -46,8 +46,8 @@ from icis_cli.methods.controls import MeanRow
 from tests.test_expansion import bits, injector_for, load, plan, save
 
 METHODS: tuple[Method, ...] = (
-    Icis(replace(DEFAULT, hidden=16, epochs=2)),
-    Mlp(replace(DEFAULT, hidden=16, epochs=2, terms=("a-w",))),
+    Icis(replace(DEFAULT, hidden=16, epochs=2, min_steps=0)),
+    Mlp(replace(DEFAULT, hidden=16, epochs=2, min_steps=0, terms=("a-w",))),
     Nearest(),
     Mean(),
 )

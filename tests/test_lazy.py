@@ -11,11 +11,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import icis_cli as icis
-from icis_cli import PAPER, Icis, Ridge, hold_out, lazy
+from icis_cli import DEFAULT, PAPER, Icis, Ridge, hold_out, lazy
 from icis_cli.descriptors import numpy_files
 from icis_cli.descriptors.base import checked
 from icis_cli.errors import DescriptorError, TrainingError
 from icis_cli.injection import injector_file
+from icis_cli.injection.appending import appended
+from icis_cli.injection.tuning import Tuned
 from icis_cli.lazy import LazyMatrix, blocks, forget, kept_if_small, rows_at
 from icis_cli.methods.base import SeenPairs, few_unseen
 from icis_cli.methods.icis import RowNetwork, taking_part
@@ -23,6 +25,9 @@ from icis_cli.validation import fairness
 from tests.synthetic import images_of
 
 NEW = 9000  # more than two blocks, and no multiple of one
+
+#: As by default, but trained for a moment.
+QUICK = Icis(replace(DEFAULT, hidden=16, min_steps=20))
 
 
 def numbered(count=NEW, width=3):
@@ -95,7 +100,7 @@ def injected(folder, method, name, calibration="auto", folds=None):
 
 @pytest.mark.parametrize(
     ("method", "calibration", "folds"),
-    [(Ridge(), "auto", None), (Icis(), 2.5, 3), (Ridge(), "auto", 0)],
+    [(Ridge(), "auto", None), (QUICK, 2.5, 3), (Ridge(), "auto", 0)],
 )
 def test_files_are_byte_for_byte_those_of_rows_made_at_once(
     catalogue, monkeypatch, method, calibration, folds
@@ -148,9 +153,6 @@ def test_a_value_beyond_the_dtype_of_the_head_leaves_no_file(world, tmp_path, mo
     injector = icis.fit(checkpoint, head, classes, Ridge())
     large = LazyMatrix(NEW, 25, lambda rows: np.full((NEW, 25), 1e6, np.float32)[rows])
     plan = icis.expand(checkpoint, injector)
-    from icis_cli.injection.appending import appended
-    from icis_cli.injection.tuning import Tuned
-
     edits = appended(checkpoint, head, Tuned(large, None, plan.calibration, None))
     with pytest.raises(TrainingError, match="too large for F16"):
         replace(plan, edits=edits).write(tmp_path / "out.safetensors")
@@ -225,14 +227,13 @@ def test_of_very_many_new_classes_a_sample_takes_part_in_training():
 
 def test_the_short_way_through_a_network_gives_the_same_rows(world):
     """Where the span of the rows is wide, the decoder and its basis become one matrix."""
-    method = Icis(replace(Icis().recipe, hidden=16))
     wide = SeenPairs(world.descriptors[:40], world.rows[:40], world.descriptors[40:])
-    network = method.fit(wide, seed=0).predictor
+    network = QUICK.fit(wide, seed=0).predictor
     assert isinstance(network, RowNetwork)
     assert network._direct is not None
     slow = network.rows.leave(network.coordinates(wide.unseen))
     np.testing.assert_allclose(network.predict(wide.unseen), slow, rtol=1e-5, atol=1e-5)
     narrow = SeenPairs(world.descriptors[:8], world.rows[:8], world.descriptors[40:])
-    other = method.fit(narrow, seed=0).predictor
+    other = QUICK.fit(narrow, seed=0).predictor
     assert isinstance(other, RowNetwork)
     assert other._direct is None
