@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -50,8 +51,11 @@ def images_of(rows: np.ndarray, width: int, seed: int = 0) -> StandIns:
     return images
 
 
+@cache
 def judged(kind: str, seed: int, residual: float = 0.5, noise: float = 0.6) -> Judged:
     """Draw class means that follow from descriptors up to a residual, and a head for them.
+
+    Callers share what is returned, and change nothing in it.
 
     Args:
         kind: ``"trained"``: softmax regression by gradient descent on images of the seen classes;

@@ -27,9 +27,9 @@ def quick(name):
     recipe = getattr(kind(), "recipe", None)
     options: dict[str, Any] = {}
     if isinstance(recipe, Recipe):
-        options["recipe"] = replace(recipe, hidden=32, min_steps=30)
+        options["recipe"] = replace(recipe, hidden=16, min_steps=8)
     if name == "wdae":
-        options.update(width=16, steps=20)
+        options.update(width=8, steps=5)
     return kind(**options)
 
 
