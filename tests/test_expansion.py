@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -17,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from icis_cli import (
     Expansion,
     Injector,
-    Nearest,
     Ridge,
     align,
     expand,
@@ -27,10 +24,8 @@ from icis_cli import (
     read_descriptors,
     remove,
 )
-from icis_cli.files import sha256_of
-from icis_cli.injection.record import find_record
-from icis_cli.methods.base import Predictor
 from tests.conftest import World
+from tests.records import record_of, sha256
 
 FORMATS = ("zip", "legacy", "safetensors")
 METADATA = {"format": "pt", "note": 'umlaut "ü"\n\u2028 \x01'}
@@ -66,30 +61,13 @@ def full_state(
     }
 
 
-@dataclass(frozen=True)
-class Linear(Predictor):
-    """Rows that no 16-bit float holds exactly, without any training."""
-
-    mix: np.ndarray
-
-    def predict(self, descriptors):
-        return descriptors @ self.mix
-
-    def tensors(self):
-        return {"mix": self.mix}
-
-    @classmethod
-    def restore(cls, tensors, settings):
-        return cls(tensors["mix"])
-
-
 def injector_for(path: Path, folder: Path, descriptors: str = "attrs.csv") -> Injector:
+    """Return one whose rows no 16-bit float holds exactly."""
     checkpoint = open_checkpoint(path)
     head = find_head(checkpoint)
     names = checkpoint.labels.class_names
     classes = align(head.rows, read_descriptors(folder / descriptors), head_names=names)
-    mix = np.linalg.lstsq(classes.seen, head.rows)[0]
-    return replace(fit(checkpoint, head, classes, Nearest()), predictor=Linear(mix))
+    return fit(checkpoint, head, classes, Ridge("linear", penalty=0.1))
 
 
 def plan(path: Path, folder: Path) -> Expansion:
@@ -186,16 +164,13 @@ def test_the_record_beside_and_inside(folder, world, how):
     if how == "safetensors":
         with safe_open(out[1], framework="pt") as opened:
             assert opened.metadata()["icis"] + "\n" == text
-    record = find_record(open_checkpoint(out[1]))
-    assert record is not None
-    assert record.to_json() + "\n" == text
-    assert record.class_names == world.names
-    assert (record.head, record.seen) == ("fc", 40)
-    assert record.original_sha256 == sha256_of(path)
-    (only,) = record.rounds
-    assert (only.classes, only.method, only.calibration) == (6, "nearest", 0.25)
-    assert only.descriptors == (("attrs.csv", sha256_of(folder / "attrs.csv")),)
-    assert only.descriptor_rows == tuple(range(40, 46))
+    assert content["class_names"] == list(world.names)
+    assert (content["head"], content["seen"]) == ("fc", 40)
+    assert content["original_sha256"] == sha256(path)
+    (only,) = content["rounds"]
+    assert (only["classes"], only["method"], only["calibration"]) == (6, "ridge", 0.25)
+    assert only["descriptors"] == [["attrs.csv", sha256(folder / "attrs.csv")]]
+    assert only["descriptor_rows"] == list(range(40, 46))
 
 
 @pytest.mark.parametrize("how", FORMATS)
@@ -207,12 +182,11 @@ def test_twice_and_back(folder, world, how):
     expansion = expand(open_checkpoint(first), injector, table, calibration="none")
     second = expansion.write(folder / f"second{path.suffix}")[-1]
 
-    record = find_record(open_checkpoint(second))
-    assert record is not None
-    assert record.class_names == (*world.names, "later 0", "later 1", "later 2")
-    assert [part.classes for part in record.rounds] == [6, 3]
-    assert [part.weights_sha256 for part in record.rounds] == [sha256_of(path), sha256_of(first)]
-    assert record.original_sha256 == sha256_of(path)
+    record = record_of(second)
+    assert record["class_names"] == [*world.names, "later 0", "later 1", "later 2"]
+    assert [part["classes"] for part in record["rounds"]] == [6, 3]
+    assert [part["weights_sha256"] for part in record["rounds"]] == [sha256(path), sha256(first)]
+    assert record["original_sha256"] == sha256(path)
     new, between = load(second), load(first)
     assert bits(new["fc.weight"][:46]) == bits(between["fc.weight"])
     rows = torch.from_numpy(injector.predict(table.values))

@@ -23,13 +23,9 @@ from icis_cli import (
     remove,
     verify,
 )
-from icis_cli.checkpoint.folder import FolderCheckpoint, TorchFolderCheckpoint
-from icis_cli.checkpoint.folder_config import ModelConfig
-from icis_cli.checkpoint.label_tables import by_row, relabelled
 from icis_cli.errors import CheckpointError, OutputError
-from icis_cli.files import sha256_of
-from icis_cli.injection.record import find_record
 from tests.conftest import World, icis
+from tests.records import record_of, sha256
 from tests.test_expansion import bits, injector_for, plan
 from tests.test_sharded import contents, refused
 from tests.test_verify_records import inception
@@ -80,10 +76,10 @@ CARRIED = {"model.safetensors", "config.json", "preprocessor_config.json", "READ
 def test_a_folder_becomes_a_folder(source, folder, world):
     before = {name: (source / name).read_bytes() for name in CARRIED}
     checkpoint = open_checkpoint(source)
-    assert type(checkpoint) is FolderCheckpoint
+    assert checkpoint.container == "safetensors folder"
     assert checkpoint.labels.class_names == world.names[:40]
     assert checkpoint.labels.arch == "transformers/NetForImageClassification"
-    assert checkpoint.sha256() == sha256_of(source / "model.safetensors")
+    assert checkpoint.sha256() == sha256(source / "model.safetensors")
     expansion = plan(source, folder)
     out = folder / "new.v2"
     (note,) = expansion.losses(out)
@@ -109,7 +105,7 @@ def test_a_folder_becomes_a_folder(source, folder, world):
     assert bits(weight[:40]) == bits(world.state()["fc.weight"])
     opened = open_checkpoint(out)
     assert opened.labels.class_names == world.names
-    assert find_record(opened) is not None
+    assert record_of(out)["class_names"] == list(world.names)
     assert contents(remove(opened).write(folder / "back")[-1]) == before
 
 
@@ -144,9 +140,9 @@ def pickled(source: Path, world: World) -> Path:
 
 def test_a_folder_with_a_pickle_of_tensors(pickled, folder, world):
     checkpoint = open_checkpoint(pickled)
-    assert type(checkpoint) is TorchFolderCheckpoint
+    assert checkpoint.container == "torch folder"
     assert checkpoint.labels.class_names == world.names[:40]
-    assert checkpoint.sha256() == sha256_of(pickled / "pytorch_model.bin")
+    assert checkpoint.sha256() == sha256(pickled / "pytorch_model.bin")
     before = {name: (pickled / name).read_bytes() for name in CARRIED if "safe" not in name}
     expansion = plan(pickled, folder)
     out = folder / "new"
@@ -161,7 +157,7 @@ def test_a_folder_with_a_pickle_of_tensors(pickled, folder, world):
     assert state["fc.weight"].shape == (46, 24)
     assert bits(state["fc.weight"][:40]) == bits(world.state()["fc.weight"])
     opened = open_checkpoint(out)
-    assert find_record(opened) is not None
+    assert record_of(out)["class_names"] == list(world.names)
     verify(pickled, out).require()
     back = remove(opened).write(folder / "back")[-1]
     assert {**contents(back), "pytorch_model.bin": b""} == {**before, "pytorch_model.bin": b""}
@@ -248,7 +244,7 @@ def test_heads_for_training_alone_are_left_out_of_a_folder(source, folder, world
 
 def test_safetensors_are_taken_before_a_pickle(pickled, world):
     save_file(world.state(), pickled / "model.safetensors")
-    assert type(open_checkpoint(pickled)) is FolderCheckpoint
+    assert open_checkpoint(pickled).container == "safetensors folder"
 
 
 def test_a_folder_with_a_pickle_that_runs_code(pickled):
@@ -373,7 +369,9 @@ def test_a_huge_configuration(source):
     refused(source, "is too large for a configuration")
 
 
-@pytest.mark.parametrize("wrong", [3, "x", True, {"a": "b"}, {"-1": "b"}, {"9" * 5000: "b"}])
+@pytest.mark.parametrize(
+    "wrong", [3, "x", True, {"a": "b"}, {"-1": "b"}, {"0": "b", "x": "c"}, {"9" * 5000: "b"}]
+)
 def test_tables_that_are_none_stay_as_they_are(source, folder, world, wrong):
     write_config(source, config_of(world, id2label=wrong, label2id=wrong))
     checkpoint = open_checkpoint(source)
@@ -487,17 +485,25 @@ def test_timm_without_labels_gets_some(source, folder, world):
     assert read_config(out)["label_names"] == list(world.names)
 
 
-def test_old_and_odd_forms_of_timm(world):
-    old = {"architecture": "net", "num_classes": 3, "classifier": "fc", "labels": ["a", "b", "c"]}
-    config = ModelConfig(Path("config.json"), old, "")
-    assert config.labels({"fc.weight"}).heads == ("fc",)
-    assert config.labels(()).class_names == ("a", "b", "c")
-    new = json.loads(config.with_classes(3, ["a", "b", "c", "d"]))
-    assert new == {**old, "num_classes": 4, "labels": ["a", "b", "c", "d"]}
-    gaps = {"label_names": {"0": "a", "2": "c"}}
-    grown = relabelled(gaps, 3, ["a", "b", "c", "d"])
-    assert grown == {"label_names": {"0": "a", "2": "c", "1": "b", "3": "d"}}
-    assert by_row({"0": "a", "x": "b"}) is None
+def test_old_and_odd_forms_of_timm(source, folder, world):
+    labels = [f"n{row}" for row in range(40)]
+    old = {"architecture": "net", "num_classes": 40, "classifier": "fc", "labels": labels}
+    write_config(source, old)
+    found = open_checkpoint(source).labels
+    assert found.heads == ("fc",)
+    assert found.class_names == tuple(labels)
+    out = plan_by_position(source, folder).write(folder / "new")[-1]
+    new = list(world.names[40:])
+    assert read_config(out) == {**old, "num_classes": 46, "labels": labels + new}
+
+
+def test_names_of_some_rows_in_a_table_are_completed(source, folder, world):
+    write_config(source, {**TIMM, "label_names": {"0": "a", "2": "c"}})
+    assert open_checkpoint(source).labels.class_names is None
+    names = read_config(plan(source, folder).write(folder / "new")[-1])["label_names"]
+    assert list(names)[:2] == ["0", "2"]
+    assert (names["0"], names["1"], names["2"]) == ("a", world.names[1], "c")
+    assert [names[str(row)] for row in range(3, 46)] == list(world.names[3:])
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "model.pt"])

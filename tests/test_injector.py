@@ -6,6 +6,7 @@ import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,11 +40,10 @@ from icis_cli.errors import (
     OutputError,
     TrainingError,
 )
-from icis_cli.files import sha256_of
-from icis_cli.injection.record import side_file
-from icis_cli.methods.base import Method
-from icis_cli.methods.controls import MeanRow
+from tests.records import sha256, side_file
 from tests.test_expansion import bits, injector_for, load, plan, save
+
+Method = Icis | Mean | Nearest | Ridge
 
 METHODS: tuple[Method, ...] = (
     Icis(replace(DEFAULT, hidden=16, epochs=2, min_steps=0)),
@@ -75,7 +75,7 @@ def test_an_injector_predicts_the_same_after_a_round_trip(folder, world, method)
         injector.predict(world.descriptors).tobytes()
     )
     assert loaded.predict(world.descriptors).shape == (46, 25)
-    assert loaded.digest == sha256_of(folder / "injector.safetensors")
+    assert loaded.digest == sha256(folder / "injector.safetensors")
     arrays = ("predictor", "seen_descriptors", "unseen_descriptors", "held", "digest")
     for field in dataclasses.fields(Injector):
         if field.name not in arrays:
@@ -96,8 +96,8 @@ def test_the_file_is_plain_safetensors_with_sorted_json(saved):
     record = json.loads(text)
     assert text == json.dumps(record, sort_keys=True, ensure_ascii=False)
     assert record["source"]["path"] == "model.pt"
-    assert record["source"]["sha256"] == sha256_of(saved.parent / "model.pt")
-    assert record["descriptors"] == [["attrs.csv", sha256_of(saved.parent / "attrs.csv")]]
+    assert record["source"]["sha256"] == sha256(saved.parent / "model.pt")
+    assert record["descriptors"] == [["attrs.csv", sha256(saved.parent / "attrs.csv")]]
     assert str(saved.parent) not in text
 
 
@@ -131,6 +131,11 @@ def test_an_existing_output_is_refused_without_force(saved):
     assert saved.read_bytes() == before
     replace(injector, seed=9).save(saved, force=True)
     assert Injector.load(saved).seed == 9
+
+
+def always(row: np.ndarray) -> Any:
+    """Return a predictor of one row, whatever the class."""
+    return Mean.predictor.restore({"row": row.astype(np.float32)}, {})
 
 
 def rewritten(saved: Path, **changes: object) -> None:
@@ -291,7 +296,7 @@ def test_another_head_is_refused(folder, world):
 def test_an_injector_that_predicts_rows_of_another_width_is_refused(folder):
     injector = injector_for(folder / "model.pt", folder)
     for held in (None, injector.held):
-        odd = replace(injector, predictor=MeanRow(np.ones(24, dtype=np.float32)), held=held)
+        odd = replace(injector, predictor=always(np.ones(24)), held=held)
         with pytest.raises(InjectorError, match=r"rows have 25 numbers, .* predicts 24"):
             expand(open_checkpoint(folder / "model.pt"), odd)
 
@@ -343,8 +348,8 @@ def test_classes_that_are_there_already_are_refused(folder):
 )
 def test_predictions_that_cannot_be_stored(folder, world, dtype, value, words):
     torch.save(world.state(dtype), folder / "model.pt")
-    row = np.full(25, value, dtype=np.float32)
-    injector = replace(injector_for(folder / "model.pt", folder), predictor=MeanRow(row))
+    injector = injector_for(folder / "model.pt", folder)
+    injector = replace(injector, predictor=always(np.full(25, value)))
     with pytest.raises(TrainingError, match=words):
         expand(open_checkpoint(folder / "model.pt"), injector, calibration="none")
 

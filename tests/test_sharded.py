@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from icis_cli import expand, find_head, open_checkpoint, remove, verify
-from icis_cli.checkpoint import folder as model_folder
-from icis_cli.checkpoint.sharded import ShardedCheckpoint
 from icis_cli.errors import CheckpointError, OutputError
-from icis_cli.files import sha256_of, sync
-from icis_cli.injection.record import find_record
 from tests.conftest import World, icis
+from tests.records import record_of, sha256
 from tests.test_expansion import bits, injector_for, plan
 from tests.test_verify_records import inception
 
@@ -74,14 +72,14 @@ def source(folder: Path, world: World) -> Path:
 @pytest.mark.parametrize("opened", ["", INDEX])
 def test_it_is_read_as_one(source, world, opened):
     checkpoint = open_checkpoint(source / opened)
-    assert isinstance(checkpoint, ShardedCheckpoint)
+    assert checkpoint.container == "sharded safetensors"
     assert checkpoint.path == source
     head = find_head(checkpoint)
     assert head.rows.tolist() == world.rows[:40].tolist()
     assert {k: bytes(checkpoint.raw(k)) for k in checkpoint.tensors} == {
         k: bits(t)[2] for k, t in world.state().items()
     }
-    lines = sorted(f"{sha256_of(f)}  {f.name}\n" for f in source.iterdir())
+    lines = sorted(f"{sha256(f)}  {f.name}\n" for f in source.iterdir())
     assert checkpoint.sha256() == hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -107,10 +105,8 @@ def test_only_what_changes_is_written_anew(source, world, folder, shards):
         assert index["metadata"][name] == old["metadata"][name] + 6 * 25 * each
 
     checkpoint = open_checkpoint(out)
-    record = find_record(checkpoint)
-    assert record is not None
-    assert record.to_json() + "\n" == (folder / "new.5.icis.json").read_text()
-    assert record.original_sha256 == open_checkpoint(source).sha256()
+    assert checkpoint.metadata["icis"] + "\n" == (folder / "new.5.icis.json").read_text()
+    assert record_of(out)["original_sha256"] == open_checkpoint(source).sha256()
     back = remove(checkpoint).write(folder / "back")[-1]
     assert contents(back) == {k: v for k, v in before.items() if k != "notes.txt"}
 
@@ -122,19 +118,27 @@ def test_into_one_file(source, world, folder, suffix):
     assert one.tensors["fc.weight"].shape == (46, 24)
     for key in ("body.weight", "body.count"):
         assert bytes(one.raw(key)) == bits(world.state()[key])[2]
-    assert find_record(one) == find_record(
-        open_checkpoint(plan(source, folder).write(folder / "s")[-1])
-    )
+    assert record_of(out) == record_of(plan(source, folder).write(folder / "s")[-1])
 
 
-def test_another_file_system_means_a_copy(source, folder, monkeypatch):
+def test_another_file_system_means_a_copy(source, folder):
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == folder.stat().st_dev:
+        pytest.skip("there is no second file system")
+    with tempfile.TemporaryDirectory(dir=memory) as elsewhere:
+        expansion, new = plan(source, folder), Path(elsewhere) / "new"
+        assert "they are copied" in expansion.losses(new, "link")[0]
+        out = expansion.write(new, shards="link", force=True)[-1]
+        assert (out / SHARDS[0]).read_bytes() == (source / SHARDS[0]).read_bytes()
+        assert not (out / SHARDS[0]).samefile(source / SHARDS[0])
+
+
+def test_a_file_system_without_links_means_a_copy(source, folder, monkeypatch):
     def refuse(*_):
         raise OSError(18, "Invalid cross-device link")
 
-    monkeypatch.setattr("icis_cli.checkpoint.folder.os.link", refuse)
-    monkeypatch.setattr(ShardedCheckpoint, "can_link", lambda *_: False)
     expansion = plan(source, folder)
-    assert "they are copied" in expansion.losses(folder / "new", "link")[0]
+    monkeypatch.setattr(os, "link", refuse)
     out = expansion.write(folder / "new", shards="link", force=True)[-1]
     assert (out / SHARDS[0]).read_bytes() == (source / SHARDS[0]).read_bytes()
     assert not (out / SHARDS[0]).samefile(source / SHARDS[0])
@@ -163,7 +167,8 @@ def test_a_copy_that_stops_leaves_nothing(source, folder, monkeypatch, error):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(model_folder, "copy_stretch", fail)
+    for way in ("copy_file_range", "sendfile"):
+        monkeypatch.setattr(os, way, fail)
     expected = OutputError if isinstance(error, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
         expansion.write(folder / "new")
@@ -173,12 +178,14 @@ def test_a_copy_that_stops_leaves_nothing(source, folder, monkeypatch, error):
 def test_a_folder_that_appeared_meanwhile_is_kept(source, folder, monkeypatch):
     expansion, before = plan(source, folder), sorted(folder.iterdir())
 
-    def appear(stream):
+    fsync = os.fsync
+
+    def appear(descriptor):
         (folder / "new").mkdir(exist_ok=True)
         (folder / "new" / "theirs").write_text("x")
-        sync(stream)
+        fsync(descriptor)
 
-    monkeypatch.setattr(model_folder, "sync", appear)
+    monkeypatch.setattr(os, "fsync", appear)
     with pytest.raises(OutputError, match="cannot be put in place"):
         expansion.write(folder / "new")
     assert sorted(folder.iterdir()) == sorted([*before, folder / "new"])

@@ -28,8 +28,6 @@ from icis_cli import (
     read_descriptors,
     remove,
 )
-from icis_cli.checkpoint.base import Extras
-from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
 from icis_cli.errors import CheckpointError, HeadError
 from tests.conftest import icis
 
@@ -347,9 +345,9 @@ def test_paths_among_the_options_are_plain_values(tmp_path, attributes):
     path = tmp_path / "m.ckpt"
     torch.save(lightning_root(Net()), path)
     expanded(path, attributes, tmp_path / "new.ckpt")
-    kept = open_checkpoint(tmp_path / "new.ckpt")
-    assert isinstance(kept, TorchCheckpoint)
-    assert kept.root["hyper_parameters"]["root"] == Path("data")
+    assert open_checkpoint(tmp_path / "new.ckpt").container == "torch"
+    kept = torch.load(tmp_path / "new.ckpt", weights_only=False)  # the file is our own
+    assert kept["hyper_parameters"]["root"] == Path("data")
 
 
 def test_a_real_lightning_checkpoint(tmp_path, attributes):
@@ -519,13 +517,20 @@ def test_options_within_themselves_end(tmp_path, attributes):
     assert load(tmp_path / "new.pt")["args"]["num_classes"] == SEEN + UNSEEN
 
 
-def test_auxiliary_heads_are_left_out_of_a_wrapped_checkpoint(tmp_path):
-    state = {**Net().state_dict(), "aux.fc.weight": torch.ones(SEEN, 2), "note": "text"}
+def test_auxiliary_heads_are_left_out_of_a_wrapped_checkpoint(tmp_path, attributes):
+    kept = {  # what tells of Inception v3
+        "Conv2d_1a_3x3.conv.weight": torch.ones(2, 3, 3, 3),
+        "Mixed_5b.branch1x1.conv.weight": torch.ones(2, 2, 1, 1),
+        "fc.weight": torch.randn(SEEN, WIDTH),
+        "note": "text",
+    }
+    state = {**kept, "AuxLogits.fc.weight": torch.ones(SEEN, 2)}
     torch.save({"model": state}, tmp_path / "m.pt")
-    checkpoint = open_checkpoint(tmp_path / "m.pt").without(["aux"])
-    with (tmp_path / "new.pt").open("wb") as stream:
-        checkpoint.write_copy(stream, {}, Extras({}, ()))
-    assert list(load(tmp_path / "new.pt")["model"]) == [*Net().state_dict(), "note"]
+    checkpoint = open_checkpoint(tmp_path / "m.pt")
+    head = find_head(checkpoint)
+    injector = fit(checkpoint, head, align(head.rows, read_descriptors(attributes)), Ridge())
+    expand(checkpoint, injector, auxiliary="drop").write(tmp_path / "new.pt")
+    assert list(load(tmp_path / "new.pt")["model"]) == list(kept)
 
 
 # What is no checkpoint
