@@ -17,10 +17,9 @@ import torch
 from safetensors.torch import save_file
 
 from icis_cli import find_head, open_checkpoint
-from icis_cli.checkpoint.registry import container_for
-from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
-from icis_cli.checkpoint.torch_pickle import TorchCheckpoint, state_dict_of
+from icis_cli.checkpoint.torch_pickle import state_dict_of
 from icis_cli.errors import CheckpointError, OutputError
+from tests.test_expansion import plan
 
 DTYPES = (
     torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int8, torch.int16,
@@ -77,22 +76,22 @@ def test_safetensors_header_lengths_that_look_like_a_pickle(tmp_path):
         save_file({"fc.weight": torch.ones(2, 2)}, path, {"text": "x" * words})
         found.add(path.read_bytes()[:2])
         checkpoint = open_checkpoint(path)
-        assert isinstance(checkpoint, SafetensorsCheckpoint)
+        assert checkpoint.container == "safetensors"
         assert checkpoint.metadata == {"text": "x" * words}
     assert {b"\x80\x00", b"\x80\x01", b"\x80\x02"} <= found
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_pickle_under_a_safetensors_name(tmp_path, legacy):
-    path = tmp_path / "model.safetensors"
-    torch.save({"fc.weight": torch.ones(2, 2)}, path, _use_new_zipfile_serialization=not legacy)
-    checkpoint = open_checkpoint(path)
-    assert isinstance(checkpoint, TorchCheckpoint)
-    assert container_for(tmp_path / "new.safetensors", checkpoint) is TorchCheckpoint
-    assert container_for(tmp_path / "new", checkpoint) is TorchCheckpoint
-    assert container_for(tmp_path / "new.pth", checkpoint) is TorchCheckpoint
+def test_a_pickle_under_a_safetensors_name(folder, world, legacy):
+    path = folder / "model.safetensors"
+    torch.save(world.state(), path, _use_new_zipfile_serialization=not legacy)
+    assert open_checkpoint(path).container == "torch"
+    expansion = plan(path, folder)
+    for name in ("new.safetensors", "new", "new.pth"):
+        out = expansion.write(folder / name)[-1]
+        assert open_checkpoint(out).container == "torch"
     with pytest.raises(OutputError, match=r"'\.gguf' names no container"):
-        container_for(tmp_path / "new.gguf", checkpoint)
+        expansion.write(folder / "new.gguf")
 
 
 @pytest.mark.parametrize("legacy", [False, True])

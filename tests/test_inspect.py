@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from icis_cli import Inspection, inspect_checkpoint, open_checkpoint
-from icis_cli.checkpoint.base import Buffer
-from icis_cli.checkpoint.inspection import FoundHead, MissingHead
-from icis_cli.checkpoint.safetensors import SafetensorsCheckpoint
+from icis_cli import Checkpoint, inspect_checkpoint, open_checkpoint
 from icis_cli.errors import CheckpointError, HeadError
-from icis_cli.injection.record import side_file
-from icis_cli.report.inspections import inspection_line, inspection_report
 from tests.conftest import run
+from tests.records import side_file
 
 from .conftest import Completed, World
 
@@ -36,21 +32,20 @@ def save(
     return path
 
 
-def shown(inspection: Inspection, width: int = 80) -> list[str]:
-    """Print the report as a terminal of this width would show it."""
-    from rich.console import Console
-
-    stream = io.StringIO()
-    Console(file=stream, width=width, highlight=False).print(inspection_report(inspection))
-    return [line.rstrip() for line in stream.getvalue().splitlines()]
-
-
 Call = Callable[..., Completed]
 
 
+def shown(icis: Call, *arguments: object) -> list[str]:
+    """Return the lines of the report."""
+    done = icis(*arguments)
+    assert (done.code, done.err) == (0, "")
+    return [line.rstrip() for line in done.out.splitlines()]
+
+
 @pytest.fixture
-def icis(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run ``icis inspect`` in this process, which has torch already."""
+def icis(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run ``icis inspect`` in this process, which has torch already, 80 columns wide."""
+    monkeypatch.setenv("COLUMNS", "80")
 
     def call(*arguments: object) -> Completed:
         capsys.readouterr()
@@ -91,8 +86,7 @@ def test_both_containers_tell_the_same(suffix, tmp_path, world):
     assert inspection.size == path.stat().st_size
     assert inspection.tensors == 4
     assert inspection.parameters == {"F16": 40 * 24 + 40, "F32": 24, "I64": 1}
-    head = inspection.head
-    assert isinstance(head, FoundHead)
+    head: Any = inspection.head
     assert (head.layer.key, head.layer.rows, head.layer.width) == ("fc", 40, 24)
     assert (head.layer.dtype, head.layer.bias, head.found) == ("F16", True, "the only linear layer")
     weight = world.rows[:40, :-1].astype(np.float16).astype(np.float64)
@@ -109,28 +103,30 @@ def test_only_the_head_is_read(tmp_path, monkeypatch):
     state = {f"layer{n}.weight": torch.randn(5, 5) for n in range(4)}
     state |= {"fc.weight": torch.randn(3, 5), "fc.bias": torch.randn(3)}
     path = save(tmp_path / "m.safetensors", state)
+    kind = type(open_checkpoint(path))
     read: list[str] = []
-    raw = SafetensorsCheckpoint.raw
+    raw = kind.raw
 
-    def noting(checkpoint: SafetensorsCheckpoint, key: str) -> Buffer:
+    def noting(checkpoint: Checkpoint, key: str) -> Any:
         read.append(key)
         return raw(checkpoint, key)
 
-    monkeypatch.setattr(SafetensorsCheckpoint, "raw", noting)
-    assert isinstance(inspect_checkpoint(path).head, FoundHead)
+    monkeypatch.setattr(kind, "raw", noting)
+    assert "found" in vars(inspect_checkpoint(path).head)
     assert sorted(read) == ["fc.bias", "fc.weight"]
 
 
-def test_several_candidates_are_listed_and_the_found_one_is_marked(tmp_path):
+def test_several_candidates_are_listed_and_the_found_one_is_marked(icis, tmp_path):
     state = {
         "body.weight": torch.ones(7, 5),
         "fc.weight": torch.ones(3, 7),
         "fc.bias": torch.ones(3),
     }
-    inspection = inspect_checkpoint(save(tmp_path / "m.safetensors", state))
+    path = save(tmp_path / "m.safetensors", state)
+    inspection = inspect_checkpoint(path)
     layers = [(layer.key, layer.rows, layer.width, layer.bias) for layer in inspection.layers]
     assert layers == [("body", 7, 5, False), ("fc", 3, 7, True)]
-    text = shown(inspection)
+    text = shown(icis, path)
     assert [line[-30:].strip() for line in text if "head" in line] == [
         "head         fc [by its name]"
     ]
@@ -139,17 +135,16 @@ def test_several_candidates_are_listed_and_the_found_one_is_marked(tmp_path):
     assert "7 x 5 F32 no bias body" in "\n".join(text)
 
 
-def test_of_many_candidates_the_last_are_shown(tmp_path):
+def test_of_many_candidates_the_last_are_shown(icis, tmp_path):
     state = {f"block{n:03}.weight": torch.ones(4, 4) for n in range(150)}
     path = save(tmp_path / "m.safetensors", state)
-    inspection = inspect_checkpoint(path)
-    assert len(inspection.layers) == 150
-    text = "\n".join(shown(inspection))
+    assert len(inspect_checkpoint(path).layers) == 150
+    text = "\n".join(shown(icis, path))
     assert text.count("4 x 4 F32 no bias block") == 8
     assert "no bias block142" in text
     assert "no bias block149" in text
     assert "and 142 more" in text
-    text = "\n".join(shown(inspect_checkpoint(path, "block003")))
+    text = "\n".join(shown(icis, path, "--head", "block003"))
     assert "*   4 x 4 F32 no bias block003" in text
     assert "and 141 more" in text
 
@@ -168,8 +163,7 @@ def test_of_many_candidates_the_last_are_shown(tmp_path):
 )
 def test_where_no_head_is_found_that_is_told_and_no_failure(icis, tmp_path, state, reason, hint):
     path = save(tmp_path / "m.safetensors", state)
-    head = inspect_checkpoint(path).head
-    assert isinstance(head, MissingHead)
+    head: Any = inspect_checkpoint(path).head
     assert head.reason.startswith(reason)
     assert hint in head.hint
     done = icis(path)
@@ -195,7 +189,7 @@ def test_the_head_that_is_given(icis, tmp_path):
         inspect_checkpoint(path, "c")
 
 
-def test_a_record_of_two_injections(two):
+def test_a_record_of_two_injections(icis, two):
     inspection = inspect_checkpoint(two)
     assert inspection.trained == 40
     rounds = [
@@ -207,12 +201,12 @@ def test_a_record_of_two_injections(two):
     assert inspection.class_names.names[40:] == ("kind a20", "kind b20", "kind a22")
     assert inspection.metadata == ("icis",)
     assert inspection.notes == ()
-    text = "\n".join(shown(inspection))
+    text = "\n".join(shown(icis, two))
     assert "43 from the record: kind a0, kind b0, kind a1, ..." in text
     assert "trained      40 classes" in text
     assert "injected     2 by ridge, calibration none: kind a20, kind b20\n" in text
     assert "             1 by ridge, calibration fixed +1.5: kind a22\n" in text
-    assert "injected 3 head fc" in inspection_line(inspection)
+    assert icis(two, "--quiet").out.endswith("injected 3 head fc\n")
 
 
 def test_a_record_that_does_not_fit_the_head_is_noted(two, tmp_path):
@@ -235,13 +229,13 @@ def test_a_record_with_an_offset_that_is_none_is_refused(icis, two, tmp_path, va
     assert done.err.count("\n") == 1
 
 
-def test_names_and_architecture_beside_a_state_dict(tmp_path, world):
+def test_names_and_architecture_beside_a_state_dict(icis, tmp_path, world):
     root = {"state_dict": world.state(), "classes": list(world.names[:40]), "arch": "resnet50"}
     torch.save(root, tmp_path / "m.pt")
     inspection = inspect_checkpoint(tmp_path / "m.pt")
     assert inspection.class_names is not None
     assert inspection.class_names.source == "checkpoint"
-    text = "\n".join(shown(inspection))
+    text = "\n".join(shown(icis, tmp_path / "m.pt"))
     assert "network      resnet50" in text
     assert "40 in the checkpoint: kind a0, kind b0, kind a1, ..." in text
     assert "notes        the state dict was found under 'state_dict'" in text
@@ -267,10 +261,10 @@ def test_nothing_in_a_file_steers_the_terminal(icis, mode, tmp_path):
             assert "[bold]x" in done.out + done.err
 
 
-def test_long_names_are_cut_and_lines_keep_to_the_terminal(tmp_path):
+def test_long_names_are_cut_and_lines_keep_to_the_terminal(icis, tmp_path):
     torch.save({"state_dict": {"fc.weight": torch.ones(2, 2)}, "classes": ["n" * 5000, "b"]},
                tmp_path / "m.pt")  # fmt: skip
-    text = shown(inspect_checkpoint(tmp_path / "m.pt"))
+    text = shown(icis, tmp_path / "m.pt")
     assert max(map(len, text)) <= 80
     assert sum(line.count("n" * 20) for line in text) < 5
     assert any(line.endswith("..., b") for line in text)
@@ -335,8 +329,8 @@ def test_a_folder_of_shards_is_one_checkpoint(tmp_path):
     inspection = inspect_checkpoint(tmp_path)
     assert inspection.size == whole
     assert inspection.parameters == {"F32": 7 * 5 + 3 * 7 + 3}
-    assert isinstance(inspection.head, FoundHead)
-    assert inspection.head.layer.key == "fc"
+    head: Any = inspection.head
+    assert head.layer.key == "fc"
     (tmp_path / "m-1.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"m-1\.safetensors"):
         inspect_checkpoint(tmp_path)

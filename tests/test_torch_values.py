@@ -14,8 +14,6 @@ import pytest
 import torch
 
 from icis_cli import Ridge, align, expand, find_head, fit, open_checkpoint, read_descriptors, verify
-from icis_cli.checkpoint.torch_entries import NewHead, updated
-from icis_cli.checkpoint.torch_pickle import TorchCheckpoint
 from icis_cli.errors import CheckpointError
 
 SEEN, UNSEEN = 12, 3
