@@ -146,11 +146,13 @@ def _same(one: Any, other: Any) -> bool:
         one, other = left.pop()
         if type(one) is not type(other):
             return False
+        if (id(one), id(other)) in looked_at:
+            continue
         parts, others = _ordered(one), _ordered(other)
         if parts is None or others is None:
             if not _is_equal(one, other):
                 return False
-        elif (id(one), id(other)) not in looked_at:
+        else:
             looked_at.add((id(one), id(other)))
             if len(parts) != len(others):
                 return False
