@@ -17,7 +17,6 @@ from icis_cli.descriptors.names import match_names, simplified
 from icis_cli.descriptors.plausibility import agreement, agreement_warning
 from icis_cli.descriptors.slips import looks_like_table, slips
 from icis_cli.errors import AlignmentError
-from icis_cli.report.understood import _new, examples
 from tests.conftest import run
 
 ATTRS = Path("attrs.csv")
@@ -299,11 +298,17 @@ def test_a_checkpoint_that_knows_its_classes_is_matched_by_name(folder, world, m
     assert note.count(" = ") == 40
 
 
-def test_examples_of_a_small_head_are_not_repeated():
+def test_examples_of_a_small_head_are_not_repeated(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     generator = np.random.default_rng(0)
-    table = Descriptors(generator.standard_normal((3, 3)).astype(np.float32), None, ATTRS)
-    classes = icis.align(generator.standard_normal((2, 4)).astype(np.float32), table)
-    assert examples(classes) == [(0, 0, "class_0"), (1, 1, "class_1")]
+    np.save("attrs.npy", generator.standard_normal((3, 3)))
+    torch.save({"fc.weight": torch.randn(2, 4)}, "model.pt")
+    assert run(["fit", "--weights", "model.pt", "--attrs", "attrs.npy", "--dry-run"]) == 0
+    said = capsys.readouterr().err
+    assert re.findall(r"head row \d+ = descriptor row \d+: \w+", said) == [
+        "head row 0 = descriptor row 0: class_0",
+        "head row 1 = descriptor row 1: class_1",
+    ]
 
 
 def test_names_that_are_not_there_may_be_listed(world, head_rows, table):
@@ -382,8 +387,15 @@ def test_a_list_with_commas_in_its_names_is_no_table():
     assert looks_like_table(["class;a", "hen;1"], table)
 
 
-def test_up_to_twenty_new_classes_are_named():
-    names = tuple(f"n{number}" for number in range(22))
-    assert _new(names[:1]) == "1 class: n0"
-    assert _new(names[:20]) == f"20 classes: {', '.join(names[:20])}"
-    assert _new(names) == f"22 classes: {', '.join(names[:20])} and 2 more"
+@pytest.mark.parametrize("count", [1, 20, 22])
+def test_up_to_twenty_new_classes_are_named(folder, world, monkeypatch, capsys, count):
+    monkeypatch.chdir(folder)
+    names = [f"n{number}" for number in range(count)]
+    generator = np.random.default_rng(0)
+    values = np.concatenate([world.descriptors[:40], generator.standard_normal((count, 8))])
+    np.savez("attrs.npz", descriptors=values, names=np.array([*world.names[:40], *names]))
+    assert run(["fit", "--weights", "model.pt", "--attrs", "attrs.npz", "--dry-run"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    more = " and 2 more" if count == 22 else ""
+    classes = "class" if count == 1 else "classes"
+    assert f" new {count} {classes}: {', '.join(names[:20])}{more} method " in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ import icis_cli as icis
 from icis_cli import Descriptors
 from icis_cli.descriptors.columns import in_columns
 from icis_cli.errors import AlignmentError, InjectorError
-from icis_cli.injection.targets import new_classes
 from tests.conftest import run
 
 COLUMNS = tuple(f"attribute {letter}" for letter in "abcdefgh")
@@ -50,6 +50,13 @@ def here(folder, world, monkeypatch):
 
 def added() -> np.ndarray:
     return torch.load("new.pt", weights_only=True)["fc.weight"][40:].numpy()
+
+
+def injected(table: str, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return what ``icis inject`` tells of the classes of a table."""
+    capsys.readouterr()
+    assert run([*INJECT, table, "--force", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
 
 
 def test_columns_in_another_order_than_fit_had_give_the_same_rows(here, world, capsys):
@@ -200,21 +207,20 @@ def test_names_that_differ_only_in_case_are_doubted(here, world, capsys):
     )
 
 
-def test_a_class_that_only_looks_like_a_known_one_is_none(here, world):
+def test_a_class_that_only_looks_like_a_known_one_is_none(here, world, capsys):
     """Numbering is left out where names are matched: 02.door and 04.door are two classes."""
     names = ["02.door", *world.names[1:40], "04.door", *world.names[41:]]
     np.savez("doors.npz", descriptors=world.descriptors, names=np.array(names))
     assert run([*FIT, "--attrs", "doors.npz"]) == 0
-    injector = icis.Injector.load("injector.safetensors")
-    found = new_classes(injector, icis.read_descriptors("doors.npz"), None)
-    assert found.names == tuple(names[40:])
-    assert found.notes == ()
+    found = injected("doors.npz", capsys)
+    assert found["classes"] == names[40:]
+    assert not any("taken for" in note for note in found["notes"])
     late = [names[1].upper(), "new"]
     np.savez("late.npz", descriptors=world.descriptors[:2], names=np.array(late))
-    found = new_classes(injector, icis.read_descriptors("late.npz"), None)
-    assert found.names == ("new",)
-    (note,) = found.notes
-    assert note == f"1 classes are taken for classes of the head: {late[0]!r} = {names[1]!r}"
+    found = injected("late.npz", capsys)
+    assert found["classes"] == ["new"]
+    note = f"1 classes are taken for classes of the head: {late[0]!r} = {names[1]!r}"
+    assert note in found["notes"]
 
 
 def test_columns_that_only_the_new_file_names_are_noted(here, world, capsys):

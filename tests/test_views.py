@@ -14,12 +14,10 @@ from safetensors.numpy import load_file, save_file
 
 import icis_cli as icis
 from icis_cli import Descriptors
-from icis_cli.arrays import unit_rows
-from icis_cli.descriptors.base import View
-from icis_cli.descriptors.views import candidate_weights, split
+from icis_cli.descriptors.views import candidate_weights
 from icis_cli.errors import AlignmentError, DescriptorError, InjectorError, UsageError
-from icis_cli.files import sha256_of
 from tests.conftest import run
+from tests.records import sha256
 
 A = Descriptors(
     np.array([[1, 2], [3, 4], [5, 6]], np.float32),
@@ -39,6 +37,10 @@ SIDE_BY_SIDE = [[1, 2, 10, 11, 12], [3, 4, 20, 21, 22], [5, 6, 30, 31, 32]]
 FIT = ["fit", "--weights", "model.pt", "--method", "nearest"]
 
 
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
 def test_classes_are_matched_by_name_in_the_order_of_the_first_file():
     joined = icis.join_views([A, B])
     np.testing.assert_array_equal(joined.values, SIDE_BY_SIDE)
@@ -46,7 +48,10 @@ def test_classes_are_matched_by_name_in_the_order_of_the_first_file():
     assert (joined.names, joined.path) == (A.names, A.path)
     assert joined.columns == ("x", "y", "p", "q", "r")
     assert joined.warnings == ("a is odd", "b is odd")
-    assert joined.views == (View(A.path, 2, A.columns), View(B.path, 3, B.columns))
+    assert joined.views == (*A.views, *B.views)
+    assert [(view.path, view.width, view.columns) for view in joined.views] == [
+        (A.path, 2, A.columns), (B.path, 3, B.columns),
+    ]  # fmt: skip
     assert [view.name for view in joined.views] == ["a.csv", "b.csv"]
     (note,) = joined.notes
     assert note == (
@@ -56,8 +61,9 @@ def test_classes_are_matched_by_name_in_the_order_of_the_first_file():
 
 def test_one_view_is_the_file_itself():
     assert icis.join_views([A]) is A
-    assert A.views == (View(A.path, 2, A.columns),)
-    assert replace(A, values=B.values, columns=None).views == (View(A.path, 3),)
+    for table, width in ((A, 2), (replace(A, values=B.values, columns=None), 3)):
+        (view,) = table.views
+        assert (view.path, view.width, view.columns) == (A.path, width, table.columns)
     with pytest.raises(ValueError, match="no table"):
         icis.join_views([])
 
@@ -107,8 +113,7 @@ def test_dot_products_are_weighted_means_of_the_cosines(weights):
     values = generator.standard_normal((9, 8)).astype(np.float32)
     values[:, 3:] *= 1e4
     entered = icis.ViewSpace((3, 5), weights).enter(values)
-    first, second = (unit_rows(block) for block in split(values, (3, 5)))
-    assert [block.shape for block in (first, second)] == [(9, 3), (9, 5)]
+    first, second = unit_rows(values[:, :3]), unit_rows(values[:, 3:])
     expected = weights[0] * first @ first.T + weights[1] * second @ second.T
     np.testing.assert_allclose(entered @ entered.T, expected, atol=1e-6)
     assert entered.shape == values.shape
@@ -241,10 +246,10 @@ def test_fit_and_inject_with_two_views(here, world, capsys):
     table = icis.read_views(["attrs.csv", "words.npz"])
     np.testing.assert_array_equal(table.values[:, 8:], second_view(world)[0][:46])
     np.testing.assert_array_equal(injector.seen_descriptors, table.values[:40])  # as read
-    digests = tuple((name, sha256_of(Path(name))) for name in ("attrs.csv", "words.npz"))
+    digests = tuple((name, sha256(Path(name))) for name in ("attrs.csv", "words.npz"))
     assert injector.descriptors == digests
     entered = [
-        np.concatenate([unit_rows(block) for block in split(table.values, (8, 5))], axis=1)[part]
+        np.hstack([unit_rows(table.values[:, :8]), unit_rows(table.values[:, 8:])])[part]
         for part in (slice(0, 40), slice(40, 46))
     ]
     nearest = (entered[1] @ entered[0].T).argmax(axis=1)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from icis_cli import describe_names
 from icis_cli.encoders import word_vectors
-from icis_cli.encoders.base import NamedClass
-from icis_cli.encoders.registry import encode_classes, find_encoder
+from icis_cli.encoders.names_file import read_names
+from icis_cli.encoders.registry import encode_classes
 from icis_cli.errors import DescriptorError, UsageError
 
 GLOVE = """dog 1 0 0 0
@@ -36,10 +37,18 @@ def glove(tmp_path):
     return path
 
 
+def listed(folder, classes):
+    """Write a names file; a mapping has synonyms in lists, and texts."""
+    path = folder / "names.json"
+    content = classes if isinstance(classes, dict) else {name: [] for name in classes}
+    path.write_text(json.dumps(content))
+    return path
+
+
 def encoded(path, *classes):
-    """Describe classes, given as names or with synonyms and texts."""
-    named = [one if isinstance(one, NamedClass) else NamedClass(one) for one in classes]
-    return encode_classes(named, Path("names.txt"), find_encoder(str(path)))
+    """Describe classes, given as names, or as one mapping with synonyms and texts."""
+    given = classes[0] if isinstance(classes[0], dict) else classes
+    return describe_names(listed(path.parent, given), str(path))
 
 
 def unit(*values):
@@ -60,14 +69,14 @@ def test_a_name_is_looked_up_as_a_whole_then_word_by_word(glove):
 
 
 def test_synonyms_are_averaged_as_directions_and_unknown_ones_do_not_count(glove):
-    one = NamedClass("fox", ("dog", "vulpes"))
-    np.testing.assert_allclose(encoded(glove, one, "dog").values[0], unit(1, 0, 1, 0), rtol=1e-6)
+    given = {"fox": ["dog", "vulpes"], "dog": []}
+    np.testing.assert_allclose(encoded(glove, given).values[0], unit(1, 0, 1, 0), rtol=1e-6)
 
 
 def test_texts_count_for_half(glove):
-    one = NamedClass("fox", texts=("dog wolf",))
     expected = unit(*(unit(0, 0, 1, 0) + unit(1, 1, 0, 0)))
-    np.testing.assert_allclose(encoded(glove, one, "dog").values[0], expected, rtol=1e-6)
+    found = encoded(glove, {"fox": "dog wolf", "dog": []})
+    np.testing.assert_allclose(found.values[0], expected, rtol=1e-6)
 
 
 def test_word2vec_has_a_header_and_spaces_at_its_line_ends(tmp_path, glove):
@@ -81,7 +90,7 @@ def test_word2vec_has_a_header_and_spaces_at_its_line_ends(tmp_path, glove):
 def test_missing_words_are_told(glove):
     found = encoded(glove, "spotted dog", "grey wolf")
     assert any("2 words" in note and "'spotted', 'grey'" in note for note in found.notes)
-    with pytest.raises(DescriptorError, match=r"no word of 2 class\(es\) of names.txt: 'okapi'"):
+    with pytest.raises(DescriptorError, match=r"no word of 2 class\(es\) of .*names.json: 'okapi'"):
         encoded(glove, "dog", "okapi", "quagga")
 
 
@@ -132,8 +141,11 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
         stream.writelines(f"word{n} {row}\n" for n in range(40_000))
         stream.write(f"dog {row}\nwolf 1 {row[6:]}\n")
     monkeypatch.setattr(word_vectors, "_CHUNK", 1 << 16)
+    encoding = encoded(path, "dog", "wolf").encoding
+    names = listed(tmp_path, ["dog", "wolf"])
+    classes = read_names(names)
     tracemalloc.start()
-    encoded(path, "dog", "wolf")
+    encode_classes(classes, names, encoding)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert path.stat().st_size > 12e6
@@ -144,14 +156,14 @@ def test_another_file_than_before_is_noticed(glove):
     first = encoded(glove, "dog", "wolf")
     assert first.encoding is not None
     assert first.encoding.digest == hashlib.sha256(GLOVE.encode()).hexdigest()
-    named = (NamedClass("fox"),)
-    again = encode_classes(named, Path("new.txt"), first.encoding)
+    names = listed(glove.parent, ["fox"])
+    again = encode_classes(read_names(names), names, first.encoding)
     np.testing.assert_allclose(again.values[0], [0, 0, 1, 0])
     glove.write_text(GLOVE.replace("fox 0 0 4 0", "fox 0 4 0 0"))
     with pytest.raises(DescriptorError, match="another encoder than the one that was used before"):
-        encode_classes(named, Path("new.txt"), first.encoding)
+        encode_classes(read_names(names), names, first.encoding)
 
 
 def test_prompts_are_refused(glove):
     with pytest.raises(UsageError, match="word vectors take no sentences"):
-        find_encoder(str(glove), ["a photo of a {}."])
+        describe_names(listed(glove.parent, ["dog"]), str(glove), ["a photo of a {}."])
