@@ -12,6 +12,7 @@ a process (help without torch, signals, torchrun) starts a real one instead.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import resource
@@ -237,6 +238,8 @@ def _serve(address: str, preload: Sequence[str]) -> None:
         if not module.endswith("__main__"):
             importlib.import_module(module)
     sys.modules["torch"].set_num_threads(1)
+    with contextlib.redirect_stdout(io.StringIO()):
+        sys.modules["icis_cli.cli.main"].run(["--version"])  # builds what reads command lines
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen(64)
