@@ -17,6 +17,11 @@ from tools.forkserver import ForkServer
 from icis_cli.cli import main
 
 SHARED = Path(os.environ.get("ICIS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+#: What ``icis`` has; ``icis --help`` lists the same (test_terminal.py).
+COMMANDS = (
+    "fit", "inject", "eval", "inspect", "verify", "report", "compare", "benchmark", "describe",
+    "demo",
+)  # fmt: skip
 COMPATIBILITY = Path(__file__).parents[1] / "docs" / "compatibility.md"
 
 

@@ -15,12 +15,7 @@ import scipy.io
 from safetensors.torch import save_file
 
 import icis_cli as api
-from tests.conftest import run
-
-COMMANDS = (
-    "fit", "inject", "inspect", "eval", "verify", "report", "compare", "benchmark", "describe",
-    "demo",
-)  # fmt: skip
+from tests.conftest import COMMANDS, run
 
 METHODS = (
     api.Costa, api.Icis, api.Mean, api.Mlp, api.Nearest, api.Ridge, api.Smo, api.SubReg, api.Wavg,
