@@ -17,6 +17,11 @@ from tools.forkserver import ForkServer
 from icis_cli.cli import main
 
 SHARED = Path(os.environ.get("ICIS_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+#: What ``icis`` has; ``icis --help`` lists the same (test_terminal.py).
+COMMANDS = (
+    "fit", "inject", "eval", "inspect", "verify", "report", "compare", "benchmark", "describe",
+    "demo",
+)  # fmt: skip
 COMPATIBILITY = Path(__file__).parents[1] / "docs" / "compatibility.md"
 
 
@@ -183,17 +188,22 @@ def world() -> World:
     return World(descriptors, rows.astype(np.float32), seen, names)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, world: World) -> Path:
-    """A folder with ``model.pt`` (40 classes) and ``attrs.csv`` (46 classes, seen ones first)."""
-    torch.save(world.state(), tmp_path / "model.pt")
+def write_classifier(folder: Path, world: World) -> Path:
+    """Write ``model.pt`` (40 classes) and ``attrs.csv`` (46 classes, seen ones first) there."""
+    torch.save(world.state(), folder / "model.pt")
     lines = [
         f"{name},{','.join(f'{value:.6f}' for value in row)}"
         for name, row in zip(world.names, world.descriptors, strict=True)
     ]
     header = "class," + ",".join(f"attribute {n}" for n in range(8))
-    (tmp_path / "attrs.csv").write_text("\n".join([header, *lines]) + "\n")
-    return tmp_path
+    (folder / "attrs.csv").write_text("\n".join([header, *lines]) + "\n")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, world: World) -> Path:
+    """A folder with ``model.pt`` and ``attrs.csv``."""
+    return write_classifier(tmp_path, world)
 
 
 @pytest.fixture(scope="session")

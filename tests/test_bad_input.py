@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,23 +14,32 @@ import scipy.io
 import scipy.sparse
 import torch
 
-from tests.conftest import run
+from tests.conftest import run, write_classifier
 
 ESCAPE = "\x1b[31mred\x9b0m\n:smile:[bold]"
 FIT = "fit --weights model.pt --method nearest --out new.safetensors"
 EVAL = "eval --weights new.pt --features f.npz"
 
 
-@pytest.fixture
-def here(folder, world, monkeypatch, capsys):
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory, world) -> Path:
     """``model.pt``, ``attrs.csv``, ``injector.safetensors``, ``new.pt`` and good features."""
-    monkeypatch.chdir(folder)
-    fit = "fit --weights model.pt --method nearest --attrs attrs.csv"
-    assert run(fit.split()) == 0
-    assert run(["inject", "--out", "new.pt"]) == 0
-    np.savez("f.npz", features=np.ones((46, 24), np.float32), labels=np.arange(46))
-    capsys.readouterr()
+    folder = write_classifier(tmp_path_factory.mktemp("fitted"), world)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        fit = "fit --weights model.pt --method nearest --attrs attrs.csv"
+        assert run(fit.split()) == 0
+        assert run(["inject", "--out", "new.pt"]) == 0
+    np.savez(folder / "f.npz", features=np.ones((46, 24), np.float32), labels=np.arange(46))
     return folder
+
+
+@pytest.fixture
+def here(fitted, tmp_path, monkeypatch) -> Path:
+    """A copy of what was fitted."""
+    shutil.copytree(fitted, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

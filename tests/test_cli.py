@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from safetensors.numpy import save_file
 
 import icis_cli as api
 from icis_cli.demo.material import Material
-from tests.conftest import icis, run
+from tests.conftest import fork_server, icis, run, write_classifier
 
 FIT = ["fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--method", "nearest"]
 FAST = [*FIT, "--device", "cpu"]
@@ -32,14 +33,24 @@ def here(folder, monkeypatch):
     return folder
 
 
+@pytest.fixture(scope="module")
+def expanded(tmp_path_factory, world):
+    """A folder with ``injector.safetensors``, ``model.injected.pt`` and ``test.npz``."""
+    folder = write_classifier(tmp_path_factory.mktemp("expanded"), world)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        assert run(FAST) == 0
+        assert run(["inject"]) == 0
+    write_features(folder / "test.npz", world)
+    return folder
+
+
 @pytest.fixture
-def injected(here, world, capsys):
-    """The folder with ``injector.safetensors``, ``model.injected.pt`` and ``test.npz``."""
-    assert run(FAST) == 0
-    assert run(["inject"]) == 0
-    write_features(here / "test.npz", world)
-    capsys.readouterr()
-    return here
+def injected(expanded, tmp_path, monkeypatch):
+    """A copy of what was expanded."""
+    shutil.copytree(expanded, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def write_features(path, world, **change):
@@ -221,7 +232,7 @@ def test_a_fault_of_icis_itself_is_one_line_that_says_so(here, capsys, monkeypat
         message = "two\nlines\x1b[0m"
         raise RuntimeError(message)
 
-    monkeypatch.setattr("icis_cli.report.understood.fit_summary", broken)
+    monkeypatch.setattr("icis_cli.open_checkpoint", broken)
     assert run(FAST) == 1
     said = capsys.readouterr().err
     assert said.startswith(r"icis: error: unexpected RuntimeError: two\x0alines\x1b[0m - this is")
@@ -262,13 +273,23 @@ def test_signals_stop_training_with_130_and_leave_nothing(folder, number):
     assert files(folder) == before
 
 
+#: A command in a real process that does not import torch, which takes seconds.
+LIGHT = [
+    sys.executable, "-m", "icis_cli", "fit", "--weights", "model.safetensors",
+    "--attrs", "attrs.csv", "--method", "ridge", "--cv", "0",
+]  # fmt: skip
+
+
+def write_light_model(folder, world):
+    state = {"fc.weight": world.rows[:40, :-1].copy(), "fc.bias": world.rows[:40, -1].copy()}
+    save_file(state, folder / "model.safetensors")
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_stdout_that_takes_nothing(folder, world, unbuffered):
     """A pipe nobody reads, a full disk, no stdout at all, one without accents: no traceback."""
-    state = {"fc.weight": world.rows[:40, :-1].copy(), "fc.bias": world.rows[:40, -1].copy()}
-    save_file(state, folder / "model.safetensors")  # spares the import of torch
-    command = [sys.executable, "-m", "icis_cli", "fit", "--weights", "model.safetensors"]
-    command += ["--attrs", "attrs.csv", "--dry-run", "--quiet", "--out", "é.safetensors"]
+    write_light_model(folder, world)
+    command = [*LIGHT, "--dry-run", "--quiet", "--out", "é.safetensors"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUNBUFFERED": unbuffered}
 
     def outcome(redirection):
@@ -321,7 +342,7 @@ def test_a_stdout_that_cannot_be_written(here, capsys, monkeypatch, mode):
 def test_a_full_disk_under_stdout(folder, mode, unbuffered):
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
-    command = [sys.executable, "-m", "icis_cli", *FAST, "--dry-run", *mode]
+    command = [fork_server().programs / "icis", *FAST, "--dry-run", *mode]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             command, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
@@ -333,28 +354,32 @@ def test_a_full_disk_under_stdout(folder, mode, unbuffered):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("closed", ["2>&-", ">&-", "2>&- >&-"])
-def test_streams_that_are_closed(folder, closed):
+@pytest.mark.parametrize(
+    "closed", ["2>&-", ">&-", pytest.param("2>&- >&-", marks=pytest.mark.family)]
+)
+def test_streams_that_are_closed(folder, world, closed):
+    write_light_model(folder, world)
+
     def outcome(*arguments):
-        command = ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-m", "icis_cli", *arguments]
+        command = ["sh", "-c", f'"$@" {closed}', "sh", *LIGHT, *arguments]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
-    code, out, err = outcome(*FAST, "--json")
+    code, out, err = outcome("--json")
     assert (code, err) == (0, "")
     assert (folder / "injector.safetensors").is_file()
     if closed == "2>&-":
         assert json.loads(out)["command"] == "fit"
     else:
         assert out == ""
-    code, out, err = outcome(*FAST, "--json")  # it exists now
+    code, out, err = outcome("--json")  # it exists now
     assert code == 1
     if closed == "2>&-":
         assert json.loads(out)["error"]["type"] == "OutputError"
     else:
         assert out == ""
     assert "Traceback" not in err
-    assert outcome(*FAST, "--force")[0] == 0
+    assert outcome("--force")[0] == 0
 
 
 def test_warnings_are_told_in_every_mode_and_notes_to_people_only(here, world, capsys):

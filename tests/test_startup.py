@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,42 +14,71 @@ import pytest
 import scipy.io
 from safetensors.torch import save_file
 
-from icis_cli.cli import recipe_options
-from icis_cli.methods.recipes import RECIPES
-from icis_cli.methods.registry import METHODS
-from icis_cli.methods.spaces import INPUTS
+import icis_cli as api
+from tests.conftest import COMMANDS, run
 
-COMMANDS = (
-    "fit", "inject", "inspect", "eval", "verify", "report", "compare", "benchmark", "describe",
-    "demo",
+METHODS = (
+    api.Costa, api.Icis, api.Mean, api.Mlp, api.Nearest, api.Ridge, api.Smo, api.SubReg, api.Wavg,
+    api.Wdae,
 )  # fmt: skip
 
 HEAVY = ("PIL", "numpy", "safetensors", "scipy", "torch", "torchvision")
 
-PROBE = f"""
-import sys
+#: Runs commands that its stdin names, each in a child of its own that starts with what the module
+#: of the command line and the printing of help load; answers with the exit code and all the heavy
+#: modules that there are then.
+PROBES = f"""
+import json, os, sys
+import rich.progress, typer.rich_utils
 from icis_cli.cli.main import run
-code = run(sys.argv[1:])
-print("|", code, *(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr)
+for line in sys.stdin:
+    folder, arguments = json.loads(line)
+    reading, writing = os.pipe()
+    if not os.fork():
+        try:
+            os.chdir(folder)
+            for stream in (0, 1):
+                os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+            code = run(arguments)
+            answer = [code, [name for name in {HEAVY!r} if name in sys.modules]]
+            os.write(writing, json.dumps(answer).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading) as answer:
+        print(answer.read(), flush=True)
+    os.wait()
 """
+
+Loaded = Callable[..., tuple[int, set[str]]]
 
 FIT = ("fit", "--weights", "model.pt", "--attrs", "a.csv")
 COMPARE = ("compare", "--weights", "model.pt", "--attrs", "a.csv")
 EVAL = ("eval", "--weights", "model.pt")
 
 
-def loaded(*arguments: object, cwd: Path) -> tuple[int, set[str]]:
-    """Run a command in a process of its own; return its exit code and the heavy modules in it."""
-    command = [sys.executable, "-c", PROBE, *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    code, *modules = done.stderr.rpartition("|")[2].split()
-    return int(code), set(modules)
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[Loaded]:
+    """Run a command in a new child; return its exit code and the heavy modules in it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PROBES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, answers = process.stdin, process.stdout
+
+        def probe(*arguments: object, cwd: Path) -> tuple[int, set[str]]:
+            print(json.dumps([str(cwd), [*map(str, arguments)]]), file=asked, flush=True)
+            code, modules = json.loads(answers.readline())
+            return code, set(modules)
+
+        yield probe
 
 
 @pytest.mark.parametrize(
     "arguments", [("--help",), ("--version",), *((name, "--help") for name in COMMANDS)]
 )
-def test_help_loads_nothing_heavy(arguments, tmp_path):
+def test_help_loads_nothing_heavy(loaded, arguments, tmp_path):
     assert loaded(*arguments, cwd=tmp_path) == (0, set())
 
 
@@ -80,7 +111,7 @@ def test_help_loads_nothing_heavy(arguments, tmp_path):
     ],
     ids=" ".join,
 )
-def test_a_usage_error_loads_nothing_heavy(arguments, tmp_path):
+def test_a_usage_error_loads_nothing_heavy(loaded, arguments, tmp_path):
     assert loaded(*arguments, cwd=tmp_path) == (2, set())
 
 
@@ -100,16 +131,30 @@ def test_a_usage_error_loads_nothing_heavy(arguments, tmp_path):
     ],
     ids=" ".join,
 )
-def test_a_usage_error_that_needs_the_methods_loads_no_torch(arguments, tmp_path):
+def test_a_usage_error_that_needs_the_methods_loads_no_torch(loaded, arguments, tmp_path):
     code, modules = loaded(*arguments, cwd=tmp_path)
     assert code == 2
     assert modules <= {"numpy"}
 
 
-def test_the_names_that_are_checked_early_are_those_of_the_methods():
-    assert tuple(METHODS) == recipe_options.METHOD_NAMES
-    assert tuple(RECIPES) == recipe_options.RECIPE_NAMES
-    assert INPUTS == recipe_options._INPUTS
+@pytest.mark.parametrize(
+    ("option", "some"),
+    [
+        ("--method", {one.name for one in METHODS}),
+        ("--recipe", {api.DEFAULT.name, api.PAPER.name}),
+        ("--inputs", {api.DEFAULT.inputs, api.PAPER.inputs}),
+        ("--loss", {api.DEFAULT.loss, api.PAPER.loss}),
+    ],
+)
+def test_the_names_that_are_checked_early_are_those_that_there_are(folder, capsys, option, some):
+    """Early: before what they are names of is loaded."""
+    fit = ["fit", "--weights", str(folder / "model.pt"), "--attrs", str(folder / "attrs.csv")]
+    assert run([*fit, option, "nonsense"]) == 2
+    (listed,) = re.findall(r"expected one of (.*)", capsys.readouterr().err)
+    names = set(listed.split(" - ")[0].split(", "))
+    assert names >= some
+    for name in names:
+        assert run([*fit, "--dry-run", "--quiet", option, name]) == 0, name
 
 
 def write_descriptors(path: Path, names: tuple[str, ...], values: np.ndarray) -> None:
@@ -132,7 +177,7 @@ def write_descriptors(path: Path, names: tuple[str, ...], values: np.ndarray) ->
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".npy", ".npz", ".json", ".mat"])
-def test_ridge_on_safetensors_loads_no_torch(suffix, tmp_path, world):
+def test_ridge_on_safetensors_loads_no_torch(loaded, suffix, tmp_path, world):
     save_file(world.state(), tmp_path / "model.safetensors")
     attrs = tmp_path / f"d{suffix}"
     write_descriptors(attrs, world.names, world.descriptors)
@@ -141,7 +186,7 @@ def test_ridge_on_safetensors_loads_no_torch(suffix, tmp_path, world):
     assert (tmp_path / "injector.safetensors").exists()
 
 
-def test_inject_and_inspect_on_safetensors_load_no_torch(folder, world):
+def test_inject_and_inspect_on_safetensors_load_no_torch(loaded, folder, world):
     save_file(world.state(), folder / "model.safetensors")
     arguments = ("--weights", "model.safetensors", "--attrs", "attrs.csv", "--method", "ridge")
     light = (0, {"numpy", "safetensors"})
@@ -154,7 +199,7 @@ def test_inject_and_inspect_on_safetensors_load_no_torch(folder, world):
     assert (folder / "old.safetensors").exists()
 
 
-def test_inspect_of_a_pytorch_file_says_that_the_probe_would_see_torch(folder):
+def test_inspect_of_a_pytorch_file_says_that_the_probe_would_see_torch(loaded, folder):
     code, modules = loaded("inspect", "model.pt", cwd=folder)
     assert code == 0
     assert "torch" in modules

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from icis_cli.cli.main import app
-from tests.conftest import icis, in_bash, run
+from tests.conftest import COMMANDS, icis, in_bash, run
 from tests.test_terminal import in_terminal, plain
 
-COMMANDS = sorted(str(one.name) for one in app.registered_commands)
 LIST = ("fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--dry-run")
 
 

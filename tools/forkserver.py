@@ -12,6 +12,7 @@ a process (help without torch, signals, torchrun) starts a real one instead.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import resource
@@ -26,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from tools.forkclient import receive_answer, send_request
 
@@ -165,6 +166,20 @@ def _run_python(arguments: list[str]) -> None:
         runpy.run_path(first, run_name="__main__")
 
 
+def _text_stream(number: int, environment: Mapping[str, str]) -> TextIO:
+    """Open stdout or stderr as Python does at its start."""
+    unbuffered = bool(environment.get("PYTHONUNBUFFERED"))
+    encoding, _, errors = environment.get("PYTHONIOENCODING", "").partition(":")
+    stream = open(number, "wb", buffering=0 if unbuffered else -1, closefd=False)  # noqa: SIM115
+    return io.TextIOWrapper(
+        stream,
+        encoding or "utf-8",
+        "backslashreplace" if number == 2 else errors or "strict",
+        line_buffering=number == 2 or stream.isatty(),
+        write_through=unbuffered,
+    )
+
+
 def _become(
     program: str, arguments: list[str], folder: str, environment: dict[str, str], streams: list[int]
 ) -> int:
@@ -178,8 +193,8 @@ def _become(
     resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_S, LIMIT_S))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
+    sys.stdout = _text_stream(1, environment)
+    sys.stderr = _text_stream(2, environment)
     code: Any = 0
     try:
         if program == "icis":
@@ -237,6 +252,8 @@ def _serve(address: str, preload: Sequence[str]) -> None:
         if not module.endswith("__main__"):
             importlib.import_module(module)
     sys.modules["torch"].set_num_threads(1)
+    with contextlib.redirect_stdout(io.StringIO()):
+        sys.modules["icis_cli.cli.main"].run(["--version"])  # builds what reads command lines
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen(64)

@@ -21,18 +21,23 @@ SURROUNDINGS = [
 FIT = ("--weights", "model.safetensors", "--attrs", "a.npy", "--classes", "names.txt")
 
 
-def digests(folder: Path, surroundings: dict[str, str], umask: int, method: str) -> dict[str, str]:
+QUICK = ("--method", "icis", "--epochs", "2", "--hidden", "16", "--cv", "2")
+
+
+def digests(
+    folder: Path, surroundings: dict[str, str], umask: int, method: tuple[str, ...]
+) -> dict[str, str]:
     """Fit and inject in a new folder, and return the sha256 of what was written."""
     folder.mkdir()
     save_file(state(), folder / "model.safetensors")
     np.save(folder / "a.npy", np.random.default_rng(0).standard_normal((13, 6)))
     names = "".join(f"Küche {number}\n" for number in range(13))
     (folder / "names.txt").write_text(names, encoding="utf-8")
-    for command in (("fit", *FIT, "--method", method), ("inject", "--out", "new.safetensors")):
+    for command in (("fit", *FIT, *method), ("inject", "--out", "new.safetensors")):
         done = subprocess.run(
             [sys.executable, "-m", "icis_cli", *command, "--quiet"],
             cwd=folder,
-            env={**os.environ, "OMP_NUM_THREADS": "2", **surroundings},
+            env={**os.environ, **surroundings},
             capture_output=True,
             umask=umask,
             check=False,
@@ -45,7 +50,7 @@ def digests(folder: Path, surroundings: dict[str, str], umask: int, method: str)
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in written}
 
 
-@pytest.mark.parametrize("method", ["ridge", "icis"])
+@pytest.mark.parametrize("method", [("--method", "ridge"), QUICK], ids=["ridge", "icis"])
 def test_the_same_bytes_everywhere(tmp_path, method):
     first = digests(tmp_path / "a", SURROUNDINGS[0], 0o022, method)
     second = digests(tmp_path / "another folder ü", SURROUNDINGS[1], 0o077, method)

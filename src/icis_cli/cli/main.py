@@ -8,11 +8,13 @@ import os
 import signal
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.main import get_command
 
 from icis_cli import __version__
 from icis_cli.cli import (
@@ -94,8 +96,8 @@ def run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         _require_text(arguments)
-        with shell_of(arguments):
-            code = app(args=arguments, prog_name="icis", standalone_mode=False)
+        with shell_of(arguments) as named:
+            code = _parser(named).main(arguments, prog_name="icis", standalone_mode=False)
         if code == _INTERRUPTED:  # newer typer turns the interrupt into this
             raise KeyboardInterrupt
     except (QualityGateError, VerificationError) as error:
@@ -120,6 +122,12 @@ def run(arguments: list[str]) -> int:
         told = _usage_error(error) or _system_error(error) or _fault(error)
         return _report(told, as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+@cache
+def _parser(_shell_is_named: bool) -> Any:  # typer builds another one then
+    """Return what reads command lines, built once: that takes as long as all else it does."""
+    return get_command(app)
 
 
 def _require_text(arguments: list[str]) -> None:

@@ -120,18 +120,18 @@ def _named(params: Sequence[Any], names: Sequence[str]) -> Iterator[Any]:
 
 
 @contextmanager
-def shell_of(arguments: Sequence[str]) -> Iterator[None]:
+def shell_of(arguments: Sequence[str]) -> Iterator[bool]:
     """Let the options of completion take the shell that is named after them, in this block.
 
     Typer gives them a value only where it does not ask which shell has called it; that is decided
-    by the environment of this process.
+    by the environment of this process. Yields whether they take one.
     """
     option, _, value = arguments[0].partition("=") if arguments else ("", "", "")
     if option not in _COMPLETIONS or not (value or arguments[1:2]) or _DO_NOT_ASK in os.environ:
-        yield
+        yield _DO_NOT_ASK in os.environ
         return
     os.environ[_DO_NOT_ASK] = "1"
     try:
-        yield
+        yield True
     finally:
         del os.environ[_DO_NOT_ASK]
