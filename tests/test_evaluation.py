@@ -24,7 +24,7 @@ def injected(folder, world):
     checkpoint = icis.open_checkpoint(folder / "model.pt")
     head = icis.find_head(checkpoint)
     classes = icis.align(head.rows, icis.read_descriptors(folder / "attrs.csv"))
-    injector = icis.fit(checkpoint, head, classes)
+    injector = icis.fit(checkpoint, head, classes, icis.Ridge())
     icis.expand(checkpoint, injector, calibration="none").write(folder / "new.pt")
     return icis.open_checkpoint(folder / "new.pt"), injector
 

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.examples.running import EXAMPLES, TOO_MUCH, document, needs, require_plus_rows, started
+from tests.examples.running import (
+    EXAMPLES,
+    FITS,
+    TOO_MUCH,
+    document,
+    needs,
+    require_plus_rows,
+    started,
+)
 
 yaml = pytest.importorskip("yaml")
 
@@ -19,10 +27,11 @@ def workflow() -> Any:
 
 
 def run_job(
-    workflow: Any, here: Path, least: object, first: str = "Fit"
+    workflow: Any, here: Path, least: object, options: str = "", first: str = "Fit"
 ) -> tuple[bool, list[str], str]:
     """Run the steps as GitHub does, from one on: what they need is installed and checked out.
 
+    Fit gets further options, if there are any.
     Returns whether the job passed, which steps ran, and what went to stderr.
     """
     values = {key: str(value) for key, value in workflow["env"].items()}
@@ -40,7 +49,8 @@ def run_job(
         ran.append(step["name"])
         if "run" in step:
             assert "${{" not in step["run"]
-            shell = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"])
+            script = step["run"].replace("icis fit", f"icis fit {options}")
+            shell = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script)
             done = started(*shell, cwd=here, **values)
             passed &= done.code == 0
             told += done.err
@@ -59,9 +69,10 @@ def clone(here) -> Path:
     return here
 
 
-def test_the_github_job_keeps_a_verified_checkpoint_if_the_gate_is_passed(clone, workflow):
+@pytest.mark.parametrize("options", FITS)
+def test_the_github_job_keeps_a_verified_checkpoint_if_the_gate_is_passed(clone, workflow, options):
     needs("jq")
-    passed, ran, told = run_job(workflow, clone, 0.3)
+    passed, ran, told = run_job(workflow, clone, 0.3, options)
     assert passed, told
     env = workflow["env"]
     require_plus_rows(clone / env["WEIGHTS"], clone / env["NEW"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from icis_cli import errors
-from tests.examples.running import EXAMPLES, TOO_MUCH, require_plus_rows, started
+from tests.examples.running import EXAMPLES, FITS, TOO_MUCH, require_plus_rows, started
 from tests.test_schemas import validate
 
 yaml = pytest.importorskip("yaml")
@@ -26,8 +26,9 @@ def containers(manifests: list[Any]) -> list[Any]:
     return [*pod["initContainers"], *pod["containers"]]
 
 
+@pytest.mark.parametrize("options", FITS)
 def test_the_containers_of_the_kubernetes_job_add_classes_and_write_to_out_alone(
-    here, manifests, tmp_path
+    here, manifests, tmp_path, options
 ):
     empty, out, temporary = (tmp_path / name for name in ("root", "out", "tmp"))
     for folder in (empty, out, temporary):
@@ -43,6 +44,8 @@ def test_the_containers_of_the_kubernetes_job_add_classes_and_write_to_out_alone
             re.sub(r"(^|=)/(in|out)/", lambda m: f"{m[1]}{places[m[2]]}/", argument)
             for argument in container["args"]
         ]
+        if container["name"] == "fit":
+            arguments += options.split()
         done = started("icis", *arguments, cwd=empty, HOME=temporary)
         assert done.code == 0, done.err
         validate(container["name"], json.loads(done.out))

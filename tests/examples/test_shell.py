@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Completed
 from tests.examples.running import (
     EXAMPLES,
     FAST,
+    FITS,
     RIDGE,
     TOO_MUCH,
     document,
@@ -23,8 +26,11 @@ def pipeline(here: Path, *arguments: str, **environment: object) -> Completed:
     return started("bash", script, *arguments, cwd=here, **environment)
 
 
-def test_the_shell_pipeline_ends_with_a_verified_checkpoint_and_a_document_per_command(here):
-    done = pipeline(here, "model.pt", "classes.csv", "test.npz", OUT="found")
+@pytest.mark.parametrize("options", FITS)
+def test_the_shell_pipeline_ends_with_a_verified_checkpoint_and_a_document_per_command(
+    here, options
+):
+    done = pipeline(here, "model.pt", "classes.csv", "test.npz", OUT="found", FIT=options)
     assert done.code == 0, done.err
     assert done.out == "found/model.injected.pt\n"
     require_plus_rows(here / "model.pt", here / "found" / "model.injected.pt")
