@@ -17,7 +17,7 @@ import typer
 from tools import cli_reference
 
 import icis_cli
-from icis_cli.cli.main import app
+from icis_cli.cli.app import app
 from tests.docs_blocks import ROOT, RUN, SHOWN, Block, blocks_of, commands_of, pages
 from tests.docs_material import make_material
 from tests.docs_running import Sandbox, compared, sandbox_of

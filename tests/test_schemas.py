@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from icis_cli import errors
-from icis_cli.cli.main import app, run
+from icis_cli.cli.app import app
+from icis_cli.cli.main import run
 from icis_cli.demo.material import Material
 from tests.conftest import World
 from tests.image_networks import CLASSES, picture

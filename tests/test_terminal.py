@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import typer.main
 
-from icis_cli.cli.main import app, run
+from icis_cli.cli.app import app
+from icis_cli.cli.main import run
 from icis_cli.cli.output import Output
 from icis_cli.report.plots import FINE, PLAIN
 from tests.conftest import icis, in_bash

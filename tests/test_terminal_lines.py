@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from icis_cli.cli.main import app, run
+from icis_cli.cli.app import app
+from icis_cli.cli.main import run
 from tests.conftest import icis, in_bash
 from tests.test_terminal import in_terminal, plain
 
