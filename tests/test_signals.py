@@ -87,7 +87,7 @@ def test_while_an_output_is_made(here, start, number):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_between_outputs_that_belong_together(here, number):
     """They appear together; what the exit code says then is for the whole."""
-    assert stopped(here, "module", "2 0 end ", *FIT, "--quiet")[0] == 0
+    assert stopped(here, "module", "2 0 call os._exit", *FIT, "--quiet")[0] == 0
     point = f"{number:d} 1 os.link .model.injected.safetensors.icis.json."
     assert stopped(here, "module", point, "inject", "--quiet") == INTERRUPTED
     assert (here / "model.injected.safetensors").is_file()
@@ -96,7 +96,7 @@ def test_between_outputs_that_belong_together(here, number):
 
 
 @pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("point", ["2 1 end ", "15 3 end ", "1 1 end "])
+@pytest.mark.parametrize("point", ["2 1 call os._exit", "15 3 call os._exit", "1 1 call os._exit"])
 def test_after_the_result_was_printed(here, start, point):
     expected = (0, "injector.safetensors\n", "")
     assert stopped(here, start, point, *FIT, "--quiet", "--force") == expected
@@ -121,6 +121,14 @@ def test_while_others_are_waited_for(here):
         process.terminate()
         out, err = process.communicate()
     assert (process.returncode, out, err.splitlines()[-1]) == (130, "", "icis: interrupted")
+
+
+def test_one_that_has_failed_waits_for_the_first_until_torchrun_ends_it(here, monkeypatch):
+    """Its exit code, 2, stays what it was."""
+    place = {"WORLD_SIZE": "2", "RANK": "1", "TORCHELASTIC_RUN_ID": "x"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    assert stopped(here, "module", "15 1 call time.sleep", "fit") == (2, "", "")
 
 
 def in_child(script: str) -> tuple[int, str, str]:

@@ -9,7 +9,6 @@ import pickle
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ import torchvision
 from PIL import Image
 
 import icis_cli as api
+from icis_cli.cli import streams
 from icis_cli.cli.main import run
 from icis_cli.cli.output import StdoutError
 from icis_cli.errors import FeatureError, IcisError, QualityGateError, UsageError
@@ -46,7 +46,7 @@ def torchrun(*arguments: object, cwd: Path) -> Completed:
         env={**os.environ, **ONE_THREAD},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=3600,
         check=False,
     )
     return Completed(done.returncode, done.stdout, done.stderr)
@@ -181,7 +181,7 @@ def test_a_process_that_is_killed_does_not_leave_the_others_waiting(tmp_path):
         )
         for rank in (0, 1)
     ]
-    outs = [process.communicate(timeout=120)[0] for process in processes]
+    outs = [process.communicate()[0] for process in processes]
     assert outs[1] == "[0, 1]\n"
     assert outs[0].startswith("[0, 1]\nanother of the 2 processes has ended or hangs (")
     assert [process.returncode for process in processes] == [0, -9]
@@ -265,16 +265,18 @@ def test_only_the_first_process_prints(tmp_path):
     assert icis("--help", cwd=tmp_path, **places[1]).out == ""
 
 
-def test_a_failing_process_lets_the_first_print(tmp_path):
-    """As torchrun ends it: by SIGTERM, once the first has ended."""
-    place = {"WORLD_SIZE": "2", "RANK": "1", "TORCHELASTIC_RUN_ID": "x"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "icis_cli", "fit"], env={**os.environ, **place}, cwd=tmp_path
-    )
-    time.sleep(3)
-    assert process.poll() is None
-    process.terminate()
-    assert process.wait(timeout=10) == 2
+@pytest.mark.parametrize(
+    ("code", "rank", "waited"), [(2, 1, [20.0]), (0, 1, []), (130, 1, []), (2, 0, [])]
+)
+def test_a_failing_process_lets_the_first_print(monkeypatch, code, rank, waited):
+    """Until torchrun ends it, once the first has ended: tests/test_signals.py."""
+    place = {"WORLD_SIZE": "2", "RANK": str(rank), "TORCHELASTIC_RUN_ID": "x"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    told: list[float] = []
+    monkeypatch.setattr(streams, "wait", told.append)
+    streams.let_first_end(code)
+    assert told == waited
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,19 @@
 """Lets a process send itself a signal at a known point; found first with this folder in PYTHONPATH.
 
 ``ICIS_TEST_SIGNALS`` is ``NUMBER TIMES EVENT WORD``: so many signals at the first audit event of
-this name with ``WORD`` in its first argument, or, if EVENT is ``end``, when the process wants to
-end.
+this name with ``WORD`` in its first argument; if EVENT is ``call``, before the first call of the
+function ``WORD``.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import NoReturn
+import time
+from typing import Any
 
 number, times, wanted, word = os.environ.pop("ICIS_TEST_SIGNALS").split(" ", 3)
 left = int(times)
-leave = os._exit
 
 
 def send() -> None:
@@ -28,12 +28,16 @@ def hook(event: str, arguments: tuple[object, ...]) -> None:
         send()
 
 
-def leave_late(code: int) -> NoReturn:
-    send()
-    leave(code)
+if wanted == "call":
+    module, _, name = word.partition(".")
+    home = {"os": os, "time": time}[module]
+    function = getattr(home, name)
 
+    def late(*arguments: Any) -> Any:
+        """Do what the function does, after the signals."""
+        send()
+        return function(*arguments)
 
-if wanted == "end":
-    os._exit = leave_late
+    setattr(home, name, late)
 else:
     sys.addaudithook(hook)
