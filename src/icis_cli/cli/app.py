@@ -35,7 +35,8 @@ app = typer.Typer(
     name="icis",
     cls=Group,
     help="Add classes to a trained image classifier without a single image.",
-    epilog="Start with: icis fit --weights model.pt --attrs attributes.csv && icis inject",
+    epilog="Start with: icis fit --weights model.pt --attrs attributes.csv && icis inject\n\n"
+    "Exit codes: 0 done, 1 failed, 2 wrong option, 3 quality gate missed, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
