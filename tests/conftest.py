@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 _FOUND = pytest.StashKey[Compatibility]()
+
+
+#: Every run tries the same, however slow the machine is; make fuzz looks for what is new.
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("fixed")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let chance be the same for a test and its fixtures, whatever ran before."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 def pytest_configure(config: pytest.Config) -> None:

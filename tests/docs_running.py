@@ -140,7 +140,7 @@ class Sandbox:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=3600,
             check=False,
         )
         return done.returncode, done.stdout

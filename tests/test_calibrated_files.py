@@ -232,7 +232,7 @@ def test_later_rounds_compare_with_trained_rows_only(here, world, capsys):
         icis.expand(icis.open_checkpoint(name), loaded, table)
         for name in ("model.pt", "model.injected.pt")
     )
-    np.testing.assert_array_equal(first.rows, second.rows)
+    np.testing.assert_array_equal(first.rows, second.rows)  # the same products
     assert first.calibration == second.calibration
     head = icis.find_head(icis.open_checkpoint("model.pt"))
     pairs = SeenPairs(world.descriptors[:40], head.rows, table.values)

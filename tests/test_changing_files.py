@@ -6,9 +6,6 @@ import mmap
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +29,7 @@ from icis_cli.errors import CheckpointError, OutputError
 from tests.conftest import World, icis
 from tests.test_expansion import plan
 from tests.test_sharded import INDEX, SHARDS, make
+from tests.test_signals import stopped
 
 
 def checkpoint(folder: Path, world: World, kind: str) -> Path:
@@ -146,8 +144,7 @@ def test_of_two_indexes_the_one_that_was_fitted_is_found_again(folder, world):
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system knows no closed terminals")
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP", "SIGINT"])
 def test_a_command_that_is_stopped_leaves_nothing(folder, world, number):
-    # Large enough that it cannot be complete when the signal comes.
-    save_file({"body": torch.zeros(150_000_000), **world.state()}, folder / "model.safetensors")
+    save_file(world.state(), folder / "model.safetensors")
     np.save(folder / "d.npy", world.descriptors)
     done = icis(
         *("fit", "--weights", "model.safetensors", "--attrs", "d.npy", "--method", "ridge"),
@@ -155,22 +152,6 @@ def test_a_command_that_is_stopped_leaves_nothing(folder, world, number):
     )
     assert done.code == 0
     before = sorted(folder.iterdir())
-    # What starts the tests may ignore the signal, as nohup does; the command would inherit that.
-    before_tests = signal.signal(getattr(signal, number), signal.SIG_DFL)
-    try:
-        running = subprocess.Popen(
-            [sys.executable, "-m", "icis_cli", "inject"],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    finally:
-        signal.signal(getattr(signal, number), before_tests)
-    while running.poll() is None and not list(folder.glob(".*.tmp")):
-        time.sleep(0.002)
-    running.send_signal(getattr(signal, number))
-    _, said = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert said == "icis: interrupted\n"
+    point = f"{getattr(signal, number):d} 1 call os.fsync"  # all is written, nothing is in place
+    assert stopped(folder, "module", point, "inject") == (130, "", "icis: interrupted\n")
     assert sorted(folder.iterdir()) == before

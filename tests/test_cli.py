@@ -263,7 +263,7 @@ def test_signals_stop_training_with_130_and_leave_nothing(folder, number):
             while not process.stderr.readline().startswith("note:"):
                 assert process.poll() is None
             process.send_signal(number)
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate()
         finally:
             process.kill()
     assert process.returncode == 130

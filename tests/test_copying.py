@@ -232,9 +232,9 @@ def test_work_in_the_background():
     def fail() -> int:
         raise ValueError("x")
 
-    assert in_background(lambda: 3).result(timeout=10) == 3
+    assert in_background(lambda: 3).result() == 3
     with pytest.raises(ValueError, match="x"):
-        in_background(fail).result(timeout=10)
+        in_background(fail).result()
 
 
 def test_a_source_that_vanished(folder, world: World):

@@ -17,7 +17,7 @@ import typer
 from tools import cli_reference
 
 import icis_cli
-from icis_cli.cli.main import app
+from icis_cli.cli.app import app
 from tests.docs_blocks import ROOT, RUN, SHOWN, Block, blocks_of, commands_of, pages
 from tests.docs_material import make_material
 from tests.docs_running import Sandbox, compared, sandbox_of
@@ -209,7 +209,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=3600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return folder

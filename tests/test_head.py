@@ -9,7 +9,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from icis_cli import Head, find_head, open_checkpoint
+from icis_cli import (
+    Head,
+    Mean,
+    align,
+    expand,
+    find_head,
+    fit,
+    known_head,
+    open_checkpoint,
+    read_descriptors,
+    remove,
+    verify,
+)
+from icis_cli.cli.main import run
 from icis_cli.errors import HeadError
 
 
@@ -38,6 +51,70 @@ def test_the_key_that_the_user_gives(tmp_path, key):
     assert head.rows.shape == (3, 9)
     np.testing.assert_array_equal(head.rows[:, 8], head.bias)
     np.testing.assert_array_equal(head.rows[:, :8], head.weight)
+
+
+ODD = (
+    "", ".", "..", ".a", "a.", "a..b", " ", " a ", "é", "😀.", "x" * 3000, "module", "module.",
+    ".module.", "model.head.", "weight", ".weight", "a.weight", "a.bias", ".bias", "-x", "a\nb",
+    "0",
+)  # fmt: skip
+
+
+def odd_model(folder: Path, name: str, suffix: str) -> Path:
+    """Write a checkpoint with a head of this name, and others that are called much the same."""
+    generator = torch.Generator().manual_seed(0)
+    state = {
+        key: torch.randn(shape, generator=generator)
+        for key, shape in {
+            f"{name}x.weight": (5, 3), f"{name}..weight": (5, 3), f"{name}.weight.weight": (5, 3),
+            f"{name}.weight": (6, 3), f"{name}.bias": (6,),
+        }.items()
+    }  # fmt: skip
+    path = folder / f"m{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(state, path)
+    np.save(folder / "d.npy", np.random.default_rng(0).standard_normal((8, 4)))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+@pytest.mark.parametrize("name", ODD)
+def test_a_layer_may_have_any_name(tmp_path, name, suffix):
+    before = open_checkpoint(odd_model(tmp_path, name, suffix))
+    head = find_head(before, name)
+    assert head.key == name
+    injector = fit(before, head, align(head.rows, read_descriptors(tmp_path / "d.npy")), Mean())
+    expand(before, injector).write(tmp_path / f"n{suffix}")
+    verify(before, tmp_path / f"n{suffix}").require()
+    new = open_checkpoint(tmp_path / f"n{suffix}")
+    assert known_head(new).head.key == name
+    assert known_head(new, names="abcdefgh", unseen="gh").head.key == name
+    remove(new).write(tmp_path / f"b{suffix}")
+    after = open_checkpoint(tmp_path / f"b{suffix}")
+    assert list(before.tensors) == list(after.tensors)
+    assert all(bytes(before.raw(key)) == bytes(after.raw(key)) for key in before.tensors)
+
+
+@pytest.mark.parametrize("name", ["", ".", "-x"])
+def test_every_command_finds_a_layer_of_any_name(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    odd_model(tmp_path, name, ".safetensors")
+    np.savez("f.npz", features=np.ones((8, 3), np.float32), labels=np.arange(8))
+    fitted = ["--weights", "m.safetensors", "--attrs", "d.npy", "--method", "mean", "--cv", "0"]
+    for command in (
+        ["fit", *fitted, "--head", name],
+        ["inject"],
+        ["verify", "m.safetensors", "m.injected.safetensors"],
+        ["eval", "--weights", "m.injected.safetensors", "--features", "f.npz"],
+        ["inject", "--remove", "--weights", "m.injected.safetensors", "--out", "b.safetensors"],
+    ):
+        assert run([*command, "--quiet"]) == 0, capsys.readouterr().err
+    assert Path("b.safetensors").read_bytes() == Path("m.safetensors").read_bytes()
+
+
+def test_a_name_that_is_shown_can_be_copied_into_a_shell(tmp_path):
+    with pytest.raises(HeadError) as caught:
+        find(tmp_path, {" a.weight": (3, 4), "b c.weight": (3, 4)})
+    assert caught.value.hint == "name it, e.g. --head 'b c'"
 
 
 def test_the_key_without_the_prefix_of_a_wrapper(tmp_path):

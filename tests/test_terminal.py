@@ -80,7 +80,7 @@ def in_terminal(
             break
         sent += part
     os.close(own)
-    return process.wait(timeout=60), sent.decode(errors="replace")
+    return process.wait(), sent.decode(errors="replace")
 
 
 def plain(text: str) -> list[str]:

@@ -22,6 +22,7 @@ from PIL import Image
 
 import icis_cli as api
 from icis_cli import IcisError
+from icis_cli.cli import streams
 from icis_cli.cli.output import StdoutError
 from icis_cli.errors import FeatureError, QualityGateError, UsageError
 from icis_cli.workers import ALONE, Workers, _Failure, is_first, joined_workers, process_count
@@ -48,23 +49,27 @@ def torchrun(*arguments: object, cwd: Path) -> Completed:
         env={**os.environ, **ONE_THREAD},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=3600,
         check=False,
     )
     return Completed(done.returncode, done.stdout, done.stderr)
 
 
-def started(count: int, program: str, *arguments: object, cwd: Path) -> list[Completed]:
-    """Run a program in processes that find each other as those of torchrun do."""
+def free_port() -> int:
+    """Return a port of this machine, of those that the system gives to nobody by itself."""
     with socket.socket() as probe:
-        while True:  # one of the ports that the system gives to nobody by itself
-            place = ("127.0.0.1", random.randrange(20_000, 32_000))
+        while True:
+            port = random.randrange(20_000, 32_000)
             try:
-                probe.bind(place)
-                break
+                probe.bind(("127.0.0.1", port))
+                return port
             except OSError:
                 continue
-    shared = {"MASTER_ADDR": place[0], "MASTER_PORT": str(place[1]), "WORLD_SIZE": str(count)}
+
+
+def started(count: int, program: str, *arguments: object, cwd: Path) -> list[Completed]:
+    """Run a program in processes that find each other as those of torchrun do."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
     processes = [
         subprocess.Popen(
             [fork_server().programs / program, *map(str, arguments)],
@@ -291,23 +296,18 @@ def test_only_the_first_process_prints(tmp_path):
     assert icis("--help", cwd=tmp_path, **places[1]).out == ""
 
 
-def test_a_failing_process_lets_the_first_print(tmp_path):
-    """As torchrun ends it: by SIGTERM, once the first has ended, which it waits for."""
-    script = (
-        "import os, runpy, signal, sys, time\n"
-        "def ended_while_it_waits(seconds):\n"
-        "    os.write(1, b'waits')\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "time.sleep = ended_while_it_waits\n"
-        "sys.argv = ['icis', 'fit']\n"
-        "runpy.run_module('icis_cli', run_name='__main__')\n"
-    )
-    place = {"WORLD_SIZE": "2", "RANK": "1", "TORCHELASTIC_RUN_ID": "x"}
-    done = subprocess.run(
-        [fork_server().programs / "python", "-c", script],
-        env={**os.environ, **place}, cwd=tmp_path, capture_output=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (2, b"waits", b"")
+@pytest.mark.parametrize(
+    ("code", "rank", "waited"), [(2, 1, [20.0]), (0, 1, []), (130, 1, []), (2, 0, [])]
+)
+def test_a_failing_process_lets_the_first_print(monkeypatch, code, rank, waited):
+    """Until torchrun ends it, once the first has ended: tests/test_signals.py."""
+    place = {"WORLD_SIZE": "2", "RANK": str(rank), "TORCHELASTIC_RUN_ID": "x"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    told: list[float] = []
+    monkeypatch.setattr(streams, "wait", told.append)
+    streams.let_first_end(code)
+    assert told == waited
 
 
 @pytest.mark.parametrize(

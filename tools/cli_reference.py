@@ -19,7 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from typer.models import ArgumentInfo, ParameterInfo
 
-from icis_cli.cli.main import app
+from icis_cli.cli.app import app
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
 

@@ -12,12 +12,12 @@ costs nothing.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # importing typing would take longer than all the rest here
 if TYPE_CHECKING:
+    from typing import Any
+
     from icis_cli.checkpoint.base import Checkpoint
     from icis_cli.checkpoint.head import Head, find_head
     from icis_cli.checkpoint.inspection import Inspection, inspect_checkpoint
@@ -197,6 +197,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a public name from its home on first use (PEP 562)."""
     if name in _HOME_OF:
+        import importlib
+
         return getattr(importlib.import_module(f"icis_cli.{_HOME_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from icis_cli.errors import OutputError
+from icis_cli.interrupts import uninterrupted
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -107,7 +108,8 @@ def appearing_together(
             yield streams
             for stream in streams.values():
                 sync(stream)
-        _put_in_place(temporaries, force=force)
+        with uninterrupted():
+            _put_in_place(temporaries, force=force)
 
 
 @contextlib.contextmanager
@@ -140,7 +142,8 @@ def appearing_folder(
             for stream in streams.values():
                 sync(stream)
             _sync_folder(folder)
-        _put_in_place(temporaries, force=force)
+        with uninterrupted():
+            _put_in_place(temporaries, force=force)
 
 
 def sync(stream: IO[bytes]) -> None:

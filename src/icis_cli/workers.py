@@ -12,15 +12,15 @@ What torchrun tells each process is in its environment: ``WORLD_SIZE``, ``RANK``
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from icis_cli.errors import IcisError, InstallationError, UsageError, first_line
+from icis_cli.interrupts import at_once
 from icis_cli.runtime import choose_device, import_torch
 
 T = TypeVar("T")
@@ -206,19 +206,10 @@ class _KnownToAllError(Exception):
         self.rank = rank
 
 
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let signals end the process at once in this block: torch waits where Python hears none."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    if threading.current_thread() is not threading.main_thread():  # signals are not its business
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _stoppable() -> AbstractContextManager[None]:
+    """Let signals end the process at once in this block, where they are its business."""
+    alone = threading.current_thread() is threading.main_thread()
+    return at_once() if alone else nullcontext()
 
 
 @dataclass(frozen=True)

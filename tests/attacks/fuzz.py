@@ -1,7 +1,7 @@
 """Damage by chance: bytes of good files changed, cut and doubled, in every reader.
 
-``python -m tests.attacks.fuzz SECONDS`` tries as many as there is time for (``make fuzz``); the
-test beside it tries a stated number, always the same.
+``python -m tests.attacks.fuzz SECONDS`` tries as many as there is time for (``make fuzz``), and as
+long random round trips; the tests beside it try a stated number, always the same.
 """
 
 from __future__ import annotations
@@ -183,6 +183,29 @@ def attack(target: Target, cases: int, seed: int, folder: Path, *, until: float 
     return tally
 
 
+def round_trips(seed: int, until: float) -> Tally:
+    """Add and take off rows of random checkpoints; what fails is told as small as it can be."""
+    import hypothesis
+
+    from tests.attacks.test_round_trips import add_and_take_off, drawn_cases, patient
+
+    tally = Tally()
+
+    def tried(drawn: Any, suffix: str, new: int, twice: bool) -> None:
+        add_and_take_off(drawn, suffix, new, twice=twice)
+        tally.read += 1
+
+    while time.monotonic() < until and not tally.faults:
+        seed += 1
+        search = hypothesis.settings(patient, max_examples=100, database=None, derandomize=False)
+        try:
+            hypothesis.seed(seed)(search(drawn_cases(tried)))()
+        except Exception as error:  # that is what is sought
+            notes = " ".join(getattr(error, "__notes__", ()))
+            tally.faults.append(f"seed {seed}: {type(error).__name__}: {error} {notes}")
+    return tally
+
+
 def main() -> None:
     """Attack every reader with new seeds until the time is over."""
     seconds = float(sys.argv[1])
@@ -191,9 +214,11 @@ def main() -> None:
         every = list(targets(Path(made)))
         keep = Path("fuzz")
         keep.mkdir(exist_ok=True)
-        found = 0
+        tally = round_trips(seed % 2**32, time.monotonic() + seconds / (len(every) + 1))
+        found = len(tally.faults)
+        print(f"round trips: {tally.read} gave the same bytes, {found} faults", *tally.faults)
         for number, target in enumerate(every):
-            until = time.monotonic() + seconds / len(every)
+            until = time.monotonic() + seconds / (len(every) + 1)
             tally = attack(target, 10**9, seed + number, keep, until=until)
             found += len(tally.faults)
             print(f"{target.name}: {tally.read} read, {tally.refused} refused, "

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,15 +19,16 @@ import torch
 from safetensors.torch import save_file
 
 from icis_cli import open_checkpoint
+from tests.test_signals import STARTS, listened_to
 
 #: A body large enough for the copy to take a while.
 MEGABYTES = 60
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 FIT = ("fit", "--weights", "model.safetensors", "--attrs", "a.npy", "--method", "ridge")
 INJECT = ("inject", "--out", "new.safetensors")
-#: SIGKILLs of each command; how far a command is when it is stopped; KiB on a disk; expansions.
+#: SIGKILLs of each command; signals of each kind to each program; KiB on a disk; expansions.
 KILLS = 30
-PHASES = (0.3, 0.6, 0.9)
+STOPS = 100
 SIZES = (0, 1, 100, 30_000, 61_000)
 MANY = 200
 
@@ -37,19 +39,22 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def start(arguments: Sequence[str], cwd: Path) -> subprocess.Popen[bytes]:
+def start(
+    arguments: Sequence[str], cwd: Path, program: Sequence[str] = STARTS["module"]
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "icis_cli", *arguments],
+        [*program, *arguments],
         cwd=cwd,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=listened_to,
     )
 
 
 def run(arguments: Sequence[str], cwd: Path) -> tuple[int, str]:
     process = start(arguments, cwd)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate()
     return process.returncode, err.decode()
 
 
@@ -137,31 +142,57 @@ def test_a_long_fit_goes_on_after_a_kill_with_the_same_bytes(here, made):
     assert not progress.exists()
 
 
-@pytest.mark.parametrize("command", [FIT, INJECT])
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="nothing tells what is handled")
+@pytest.mark.parametrize("program", STARTS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("share", PHASES)
-def test_stopped_in_any_phase(here, made, command, number, share):
-    output = "injector.safetensors" if command is FIT else "new.safetensors"
-    written = {output, f"{output}.icis.json"}
-    if command is FIT:
-        (here / output).unlink()
-    before = {path.name for path in here.iterdir()}
-    began = time.monotonic()
-    process = start((*command, "--dry-run"), here)
-    process.communicate()
-    time_of_all = time.monotonic() - began
-    process = start(command, here)
-    time.sleep(time_of_all * share)
-    process.send_signal(number)
-    _, err = process.communicate()
-    assert b"Traceback" not in err or process.returncode < 0, err
-    left = {path.name for path in here.iterdir()} - before
-    # Before our handlers are up, a signal ends the process as it does any. Python itself ends with
-    # SIGINT, which shells tell as 130, too, where it was stopped while it made a class.
-    assert process.returncode in (0, 130, -number, -signal.SIGINT)
-    if process.returncode == 0 or left:  # it was complete when the signal came
-        assert left == (written if command is INJECT else {output})
-        assert require_whole_or_absent(here, made, output)
+def test_stopped_at_any_moment(here, made, record_property, program, number):
+    """From the moment at which icis handles signals, up to the end."""
+    random = np.random.default_rng([number, len(program)])
+    before = {path.name for path in here.iterdir()} - {"injector.safetensors"}
+    record_property("cases", STOPS)
+    times: dict[tuple[str, ...], float] = {}
+    ends: Counter[tuple[int, bool]] = Counter()
+    for case in range(STOPS):
+        command, output = ((FIT, "injector.safetensors"), (INJECT, "new.safetensors"))[case % 2]
+        (here / "injector.safetensors").unlink(missing_ok=True)
+        if command is INJECT:
+            os.link(made / "injector.safetensors", here / "injector.safetensors")
+        process = start(command, here, STARTS[program])
+        wait_until_handled(process)
+        began = time.monotonic()
+        if command in times:
+            time.sleep(times[command] * random.uniform(0, 1.02))
+            process.send_signal(number)
+        out, err = process.communicate()
+        times.setdefault(command, time.monotonic() - began)
+        complete = output.encode() in out
+        told = process.returncode, out, err
+        assert process.returncode == (0 if complete else 130), told
+        assert complete or err.endswith(b"icis: interrupted\n"), told
+        assert b"Traceback" not in err, told
+        made_here = {path.name for path in here.iterdir()} - before
+        if command is INJECT:
+            made_here.remove("injector.safetensors")
+        if complete or made_here:  # it was in place when the signal came
+            files = {output} if command is FIT else {output, f"{output}.icis.json"}
+            assert made_here == files, told
+            assert require_whole_or_absent(here, made, output)
+        ends[process.returncode, bool(made_here)] += 1
+        for name in made_here:
+            (here / name).unlink()
+    assert ends[130, False] > STOPS / 2
+    print(program, number.name, dict(ends))
+
+
+def wait_until_handled(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the process catches signals; what comes before is Python's own start."""
+    status = Path(f"/proc/{process.pid}/status")
+    last = 1 << (signal.SIGHUP - 1)  # of those that icis handles
+    while process.poll() is None:
+        (caught,) = (line for line in status.read_text().splitlines() if line[:7] == "SigCgt:")
+        if int(caught.split()[1], 16) & last:
+            return
 
 
 @pytest.mark.parametrize("kilobytes", SIZES)
@@ -229,7 +260,7 @@ def test_many_in_a_row_and_at_once(here, made, tmp_path_factory):
     assert len(list(here.iterdir())) == 5
     every = [start((*INJECT[:1], "--out", f"new{n}.safetensors"), here) for n in range(8)]
     for process in every:
-        process.communicate(timeout=120)
+        process.communicate()
     assert [process.returncode for process in every] == [0] * 8
     expected = digest(made / "new.safetensors")
     assert {digest(here / f"new{n}.safetensors") for n in range(8)} == {expected}

@@ -8,9 +8,10 @@ from pathlib import Path
 from tests.attacks.checkpoints import CHECKPOINTS
 from tests.attacks.descriptors import DESCRIPTORS, IMAGES
 from tests.attacks.test_descriptors import LISTS
-from tests.attacks.test_faults import KILLS, MANY, PHASES, SIZES
+from tests.attacks.test_faults import KILLS, MANY, SIZES, STOPS
 from tests.attacks.test_fuzz import CASES, NAMES, SLOW
-from tests.attacks.test_round_trips import EXAMPLES
+from tests.attacks.test_round_trips import FEW, FOUND
+from tests.attacks.test_round_trips import MANY as MANY_DRAWN
 
 DOCS = Path(__file__).parents[2] / "docs" / "security.md"
 
@@ -25,9 +26,10 @@ def test_the_counts_in_the_documentation():
         f"damaged files in {len(NAMES)} readers, fixed seed": sum(
             SLOW.get(name, CASES) for name in NAMES
         ),
-        "rows added and taken off: random shapes, dtypes, names": EXAMPLES,
+        "rows added and taken off: random shapes, dtypes, names": FEW + len(FOUND),
+        "more of them": MANY_DRAWN,
         "SIGKILL at a random moment of fit and inject": 2 * KILLS,
-        "Ctrl-C, SIGTERM, SIGHUP at 30, 60 and 90 % of fit and inject": 2 * 3 * len(PHASES),
+        "Ctrl-C, SIGTERM, SIGHUP at a random moment of both, by each way to start": 2 * 3 * STOPS,
         "a disk that is full after 0 to 61,000 KiB": len(SIZES),
         "200 expansions in one process, then 8 commands at once": MANY + 8,
     }

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -25,7 +25,8 @@ from icis_cli import (
 )
 from icis_cli.errors import TrainingError
 
-EXAMPLES = 150
+#: Drawn in make test, and in make test-slow; always the same. make fuzz draws new ones.
+FEW, MANY = 25, 600
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 OTHERS = (*FLOATS, torch.int64, torch.int8, torch.uint8, torch.bool)
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -52,19 +53,52 @@ def states(draw: st.DrawFn) -> tuple[str, dict[str, torch.Tensor]]:
     return key, {name: state[name] for name in order}
 
 
-@pytest.fixture
-def counted(record_property):
-    record_property("cases", EXAMPLES)
+def ones(key: str, **others: torch.Tensor) -> tuple[str, dict[str, torch.Tensor]]:
+    """Return what ``states`` draws: a head of this key, all of it ones, and other tensors."""
+    return key, {**others, f"{key}.weight": torch.ones(3, 2)}
 
 
-@pytest.mark.usefixtures("counted")
-@given(states(), st.sampled_from([".safetensors", ".pt"]), st.integers(1, 3), st.booleans())
-@settings(
-    max_examples=EXAMPLES,
+SUFFIXES = (".safetensors", ".pt")
+#: What a search has found, once.
+FOUND = ((ones("."), ".safetensors", 1, False), (ones("."), ".pt", 1, True))
+drawn_cases = given(states(), st.sampled_from(SUFFIXES), st.integers(1, 3), st.booleans())
+patient = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+
+
+@pytest.fixture
+def few(record_property):
+    record_property("cases", FEW + len(FOUND))
+
+
+@pytest.fixture
+def many(record_property):
+    record_property("cases", MANY)
+
+
+@pytest.mark.usefixtures("few")
+@example(*FOUND[0])
+@example(*FOUND[1])
+@drawn_cases
+@settings(patient, max_examples=FEW)
 def test_added_and_taken_off(drawn, suffix, new, twice):
+    add_and_take_off(drawn, suffix, new, twice=twice)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("many")
+@drawn_cases
+@settings(patient, max_examples=MANY)
+def test_added_and_taken_off_many_times(drawn, suffix, new, twice):
+    add_and_take_off(drawn, suffix, new, twice=twice)
+
+
+def add_and_take_off(
+    drawn: tuple[str, dict[str, torch.Tensor]], suffix: str, new: int, *, twice: bool
+) -> None:
+    """Add rows to a head and take them off again; the file must be as it was."""
     key, state = drawn
     with TemporaryDirectory() as made:
         folder = Path(made)

@@ -46,7 +46,7 @@ def started(*command: object, cwd: Path, **environment: object) -> Completed:
         env={**known, "DVC_NO_ANALYTICS": "true", **given},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=3600,
         check=False,
     )
     return Completed(done.returncode, done.stdout, done.stderr)

