@@ -243,6 +243,7 @@ def test_the_recipe_is_that_of_icis(xlsa17, monkeypatch, capsys):
     assert used == [api.DEFAULT, api.DEFAULT]
 
 
+@pytest.mark.slow
 def test_cub_by_one_command(cub, tmp_path, capsys):
     folder = tmp_path / "CUB"
     folder.mkdir()

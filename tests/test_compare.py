@@ -15,12 +15,11 @@ from icis_cli.comparison.compare import Contender, default_contenders
 from icis_cli.comparison.result import FIGURES, Accuracy, ComparisonRow, Run, csv_of, merged
 from icis_cli.errors import FeatureError, HeadError, TrainingError
 from icis_cli.injection.choosing import choose
-from icis_cli.methods.icis import SINGLE
 from icis_cli.report.comparisons import comparison_report
-from icis_cli.validation.selection import AUTO, AUTO_MEMBERS
+from icis_cli.validation.selection import AUTO_MEMBERS
 
 #: Networks that are hardly trained: what they learn does not matter.
-QUICK = api.Mlp(replace(SINGLE, epochs=2, min_steps=0))
+QUICK = api.Mlp(replace(api.Mlp().recipe, epochs=2, min_steps=0))
 
 
 def write_samples(path, world, *, rows=None, labels=None, width=None):
@@ -66,13 +65,16 @@ def a_run(method="ridge", seed=0, found=None, chosen=None):
 
 
 @pytest.mark.parametrize(("method", "seed"), [("ridge", 0), ("auto", 1)])
-def test_figures_are_those_of_fit_inject_and_eval(here, problem, method, seed):
+def test_figures_are_those_of_fit_inject_and_eval(here, problem, monkeypatch, method, seed):
+    trained = api.Mlp(replace(api.Mlp().recipe, epochs=40, hidden=32, min_steps=0))
+    auto = (trained, api.Mean())
+    monkeypatch.setattr("icis_cli.comparison.compare.AUTO", auto)
     checkpoint, head, classes = parts(here)
-    methods = AUTO if method == "auto" else (api.Ridge(),)
-    choice = choose(head, classes, methods, seed=seed)
+    methods, members = (auto, AUTO_MEMBERS) if method == "auto" else ((api.Ridge(),), 1)
+    choice = choose(head, classes, methods, members=members, seed=seed)
     injector = api.fit(
         checkpoint, head, classes, choice.method, seed=seed, views=choice.views, held=choice.held,
-        members=AUTO_MEMBERS if choice.method.seeded else 1,
+        members=members,
     )  # fmt: skip
     api.expand(checkpoint, injector).write(here / "new.pt")
     features = api.read_features(here / "test.npz")
@@ -82,7 +84,7 @@ def test_figures_are_those_of_fit_inject_and_eval(here, problem, method, seed):
     assert found.accuracy is not None
     for figure in ("zsl_top1", "seen", "unseen", "harmonic", "ausuc", "best_harmonic"):
         assert getattr(found.accuracy, figure) == pytest.approx(getattr(expected, figure), abs=1e-6)
-    assert found.chosen == (choice.method.name if method == "auto" else None)
+    assert found.chosen == ("mlp" if method == "auto" else None)
     api.expand(checkpoint, injector, calibration="none").write(here / "raw.pt")
     raw = api.evaluate_features(api.known_head(api.open_checkpoint(here / "raw.pt")), features)
     assert found.accuracy.raw_harmonic == pytest.approx(raw.harmonic, abs=1e-6)

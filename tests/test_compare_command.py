@@ -74,7 +74,7 @@ def test_cv_decides_what_is_held_out(here, capsys):
     off = run_json(capsys, *FEATURES, "--method", "ridge", "--cv", "0")["methods"][0]["mean"]
     assert off["held_out_cosine"] is None
     assert off["gamma"] != 0
-    three = run_json(capsys, "--method", "wdae", "--cv", "3")["methods"][0]["mean"]
+    three = run_json(capsys, "--method", "wavg", "--cv", "3")["methods"][0]["mean"]
     assert three["held_out_cosine"] is not None
 
 
@@ -310,7 +310,7 @@ def test_other_seeds_are_refused(text):
 
 
 def test_the_command_as_a_user_starts_it(here):
-    done = icis(*COMPARE, *FEATURES, *CLOSED, "--method", "auto", cwd=here)
+    done = icis(*COMPARE, *FEATURES, *CLOSED, "--method", "auto", "--cv", "2", cwd=here)
     assert done.code == 0, done.err
     assert done.out.startswith("accuracy on 230 samples (%), 40 seen + 6 new classes")
     assert max(map(len, done.out.splitlines())) <= 80
