@@ -39,7 +39,7 @@ def stops_at(epoch: int, member: int = 0):
 METHODS: list[Method] = [
     Icis(replace(DEFAULT, hidden=16, epochs=12, min_steps=0)),
     Icis(replace(PAPER, hidden=16, epochs=60)),
-    SubReg(),
+    SubReg(replace(SubReg().recipe, hidden=16, epochs=12, min_steps=0)),
 ]
 
 

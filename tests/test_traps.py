@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
 import icis_cli as icis
-from icis_cli.errors import DescriptorError, FeatureError, HeadError, OutputError
-from icis_cli.files import require_writable
+from icis_cli.errors import DescriptorError, FeatureError, HeadError
 from tests.conftest import icis as run_icis
-from tests.conftest import run
+from tests.conftest import in_bash, run
 
 
 def test_seen_classes_are_not_injected_again_under_another_spelling(folder, world):
@@ -32,16 +29,19 @@ def test_seen_classes_are_not_injected_again_under_another_spelling(folder, worl
         icis.expand(checkpoint, injector, table, unseen=(world.names[0],))
 
 
-def test_devices_are_never_replaced(folder, world, tmp_path):
-    os.mkfifo(tmp_path / "pipe.pt")
-    with pytest.raises(OutputError, match="is a device or a pipe"):
-        require_writable(tmp_path / "pipe.pt", force=True)
-    assert (tmp_path / "pipe.pt").is_fifo()
+def test_devices_are_never_replaced(folder):
+    os.mkfifo(folder / "pipe.safetensors")
+    fit = ("fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--method", "nearest")
+    done = run_icis(*fit, "--out", "pipe.safetensors", "--force", cwd=folder)
+    assert done.code == 1
+    assert "pipe.safetensors: is a device or a pipe" in done.err
+    assert (folder / "pipe.safetensors").is_fifo()
 
 
 def test_a_checkpoint_without_a_suffix_keeps_its_container(folder, world):
     (folder / "model.pt").rename(folder / "model")
-    assert run_icis("fit", "--weights", "model", "--attrs", "attrs.csv", cwd=folder).code == 0
+    fit = ("fit", "--weights", "model", "--attrs", "attrs.csv", "--method", "nearest")
+    assert run_icis(*fit, cwd=folder).code == 0
     done = run_icis("inject", "-q", cwd=folder)
     assert done.out == "model.injected.pt\n", done.err
 
@@ -98,10 +98,7 @@ def test_half_a_character_is_no_class_name(tmp_path):
 
 
 def test_an_error_that_nobody_reads_is_no_traceback(folder):
-    command = f"{sys.executable} -m icis_cli inject --injector no --json | head -c 0"
-    shell = subprocess.run(
-        ["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False
-    )
+    shell = in_bash("icis inject --injector no --json | head -c 0", folder)
     assert "Traceback" not in shell.stderr
     assert "no such file" in shell.stderr
 
