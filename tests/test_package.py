@@ -44,7 +44,6 @@ def test_the_installed_version_is_the_packages_own():
 @pytest.mark.parametrize(
     "statement",
     [
-        "import icis_cli.cli.app",
         "from icis_cli import open_checkpoint, find_head, read_descriptors, align, expand",
         "from icis_cli import Injector",
         "from icis_cli import Icis, Nearest, evaluate_features, known_head",
