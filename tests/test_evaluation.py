@@ -311,7 +311,7 @@ def network(tmp_path):
     checkpoint = icis.open_checkpoint(tmp_path / "m.pth")
     head = icis.find_head(checkpoint)
     table = icis.read_descriptors(tmp_path / "d.npy", tmp_path / "names.txt")
-    injector = icis.fit(checkpoint, head, icis.align(head.rows, table), icis.Nearest())
+    injector = icis.fit(checkpoint, head, icis.align(head.rows, table), icis.Ridge())
     icis.expand(checkpoint, injector).write(tmp_path / "new.pth")
     return tmp_path
 

@@ -31,6 +31,7 @@ from icis_cli.evaluation.images import evaluate_network
 from icis_cli.evaluation.networks.registry import load_network
 from icis_cli.html.page import html_of
 from tests.conftest import run
+from tests.image_networks import settled
 
 from .test_report import Parsed
 
@@ -210,8 +211,9 @@ def pictures(tmp_path_factory):
     """``n.pth``, a random network with new classes, and ``images``, some of each of 5 classes."""
     root = tmp_path_factory.mktemp("pictures")
     torch.manual_seed(0)
-    model = torchvision.models.resnet18(weights=None, num_classes=5)
-    torch.save({"state_dict": model.eval().state_dict(), "arch": "resnet18"}, root / "m.pth")
+    arch = "shufflenet_v2_x0_5"
+    model = settled(torchvision.models.get_model(arch, weights=None, num_classes=5))
+    torch.save({"state_dict": model.state_dict(), "arch": arch}, root / "m.pth")
     generator = np.random.default_rng(0)
     names = [f"kind <{n}>" for n in range(8)]
     (root / "names.txt").write_text("\n".join(names))
@@ -229,7 +231,7 @@ def pictures(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(root)
         fit = ["fit", "--weights", "m.pth", "--attrs", "d.npy", "--classes", "names.txt"]
-        assert run([*fit, "--method", "nearest", "-q"]) == 0
+        assert run([*fit, "--method", "ridge", "-q"]) == 0
         assert run(["inject", "--out", "n.pth", "-q"]) == 0
     return root
 
