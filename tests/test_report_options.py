@@ -16,6 +16,7 @@ from PIL import Image
 
 from icis_cli import (
     Injector,
+    evaluate_images,
     expand,
     find_examples,
     find_images,
@@ -27,13 +28,11 @@ from icis_cli import (
 )
 from icis_cli.cli import report_options
 from icis_cli.errors import OutputError
-from icis_cli.evaluation.images import evaluate_network
 from icis_cli.evaluation.networks.registry import load_network
-from icis_cli.html.page import html_of
 from tests.conftest import run
 from tests.image_networks import settled
 
-from .test_report import Parsed
+from .test_report import Parsed, html_of
 
 FIT = ["fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--device", "cpu"]
 QUICK = [*FIT, "--method", "icis", "--epochs", "3", "--hidden", "8"]
@@ -241,7 +240,7 @@ def test_images_of_confusions_are_those_that_were_answered_so(pictures):
     known = known_head(checkpoint)
     images = find_images(pictures / "images", known.names, pictures / "folders.csv")
     network = load_network(checkpoint, known.head)
-    evaluation = evaluate_network(network, known, images, readers=0)
+    evaluation = evaluate_images(checkpoint, known, images, readers=0)
     examples = find_examples(network, known, images, evaluation, batch=2)
     assert [(one.true, one.answer) for one in examples] == [
         (one.true, one.answer) for one in evaluation.confusions[:8]
