@@ -15,9 +15,7 @@ from safetensors.numpy import load_file, save_file
 import icis_cli as icis
 from icis_cli import tune
 from icis_cli.errors import InjectorError
-from icis_cli.injection.record import Record, find_record
 from icis_cli.methods.base import SeenPairs
-from icis_cli.methods.registry import METHODS
 from tests.conftest import run
 from tests.test_expansion import second_table
 
@@ -60,18 +58,12 @@ def test_the_default_is_auto_and_everything_about_it_is_stored(here, world, caps
         assert -1 <= part["expected_cosine"] <= 1
         assert part["most_similar_seen"] in world.names[:40]
         assert isinstance(part["unlike_seen"], bool)
-    record = find_record(icis.open_checkpoint("model.injected.pt"))
-    assert record is not None
-    for content in (
-        json.loads(Path("model.injected.pt.icis.json").read_text()),
-        json.loads(record.to_json()),
-    ):
-        (part,) = content["rounds"]
-        assert (part["calibration_kind"], part["evening"]) == ("auto", 0.4)
-        assert part["calibration"] == told["offset"]
-        assert part["reach"] > 0
-        standing = [one["standing"] for one in said["certainty"]]
-        np.testing.assert_allclose(part["standing"], standing, atol=1e-3)
+    (part,) = json.loads(Path("model.injected.pt.icis.json").read_text())["rounds"]
+    assert (part["calibration_kind"], part["evening"]) == ("auto", 0.4)
+    assert part["calibration"] == told["offset"]
+    assert part["reach"] > 0
+    standing = [one["standing"] for one in said["certainty"]]
+    np.testing.assert_allclose(part["standing"], standing, atol=1e-3)
 
 
 def test_what_is_stored_is_the_formula_of_what_is_told(here, capsys):
@@ -240,18 +232,19 @@ def test_later_rounds_compare_with_trained_rows_only(here, world, capsys):
     np.testing.assert_allclose(second.rows[:], tuned.rows[:], atol=1e-4)
 
 
-def test_a_record_from_before_calibration_still_loads(here, capsys):
+def test_a_record_from_before_calibration_still_loads(here, world, capsys):
     injected(capsys)
     side = Path("model.injected.pt.icis.json")
     content = json.loads(side.read_text())
     (part,) = content["rounds"]
     for key in ("calibration_kind", "evening", "reach", "standing"):
         del part[key]
-    record = Record.from_json(json.dumps(content), side)
-    assert record.rounds[0].calibration_kind == "fixed"
-    assert (record.rounds[0].evening, record.rounds[0].standing) == (0, ())
-    assert Record.from_json(record.to_json(), side) == record
     side.write_text(json.dumps(content))
+    more = ["--weights", "model.injected.pt", "--attrs", str(second_table(here, world))]
+    assert run(["inject", *more, "--out", "more.pt"]) == 0
+    first, second = json.loads(Path("more.pt.icis.json").read_text())["rounds"]
+    assert first == {**part, "calibration_kind": "fixed", "evening": 0, "reach": 0, "standing": []}
+    assert second["calibration_kind"] == "auto"
     assert run(["inject", "--remove", "--weights", "model.injected.pt", "--out", "old.pt"]) == 0
 
 
@@ -284,18 +277,20 @@ def test_damaged_held_out_rows_are_refused(here, capsys, damage):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("method", ["ridge", "nearest", "mean"])
+@pytest.mark.parametrize(
+    "method", [icis.Ridge(), icis.Nearest(), icis.Mean()], ids=lambda method: method.name
+)
 def test_evened_rows_are_known_by_the_injector_alone(here, world, dtype, method):
     torch.save(world.state(dtype), "model.pt")
     checkpoint = icis.open_checkpoint("model.pt")
     head = icis.find_head(checkpoint)
     classes = icis.align(head.rows, icis.read_descriptors("attrs.csv"))
-    injector = icis.fit(checkpoint, head, classes, METHODS[method]())
+    injector = icis.fit(checkpoint, head, classes, method)
     icis.expand(checkpoint, injector).write("new.pt")
     Path("new.pt.icis.json").unlink()
     known = icis.known_head(icis.open_checkpoint("new.pt"), injector)
     assert (known.names, known.seen_classes) == (world.names, 40)
-    if method == "ridge":
+    if method.name == "ridge":
         state = stored("new.pt")
         state["fc.weight"][40:] = state["fc.weight"][40:].flip(0)
         torch.save(state, "other.pt")

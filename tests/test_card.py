@@ -15,7 +15,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 
 import icis_cli as icis
-from icis_cli.checkpoint.base import Labels, TensorInfo
+from icis_cli.checkpoint.base import TensorInfo
 from icis_cli.errors import OutputError
 from icis_cli.evaluation.networks.telling import network_of
 from icis_cli.report.card import card_file, model_card
@@ -207,7 +207,7 @@ def test_of_a_network_that_nobody_knows_the_state_is_read(tmp_path, monkeypatch,
 def test_what_a_stranger_calls_a_network_never_becomes_code(tmp_path, world, told):
     torch.save({"state_dict": world.state(), "arch": told}, tmp_path / "net.pt")
     expansion = planned(tmp_path / "net.pt")
-    assert expansion.checkpoint.labels == Labels(None, told)
+    assert expansion.checkpoint.labels.arch == told
     assert network_of(expansion.checkpoint, 40) is None
     card = card_of(expansion, tmp_path / "new.pt", "transformers/x; import os")
     assert "import os" not in card

@@ -10,8 +10,6 @@ import torch
 
 import icis_cli as icis
 from icis_cli import Recipe
-from icis_cli.methods.base import SeenPairs
-from icis_cli.methods.icis import SINGLE
 
 
 def quick(recipe: Recipe) -> Recipe:
@@ -20,18 +18,20 @@ def quick(recipe: Recipe) -> Recipe:
 
 METHODS = [
     icis.Icis(quick(icis.DEFAULT)),
-    icis.Mlp(quick(SINGLE)),
+    icis.Mlp(quick(icis.Mlp().recipe)),
     icis.SubReg(quick(icis.SubReg().recipe)),
-    icis.Wdae(quick(SINGLE), steps=20),
+    icis.Wdae(quick(icis.Mlp().recipe), steps=20),
 ]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_a_gpu_learns_what_the_cpu_learns(world, method):
-    pairs = SeenPairs(world.descriptors[:40], world.rows[:40], world.descriptors[40:])
+def test_a_gpu_learns_what_the_cpu_learns(folder, method):
+    checkpoint = icis.open_checkpoint(folder / "model.pt")
+    head = icis.find_head(checkpoint)
+    classes = icis.align(head.rows, icis.read_descriptors(folder / "attrs.csv"))
     rows = [
-        method.fit(pairs, seed=0, device=device).predictor.predict(pairs.unseen)
+        icis.fit(checkpoint, head, classes, method, device=device, folds=0).predict(classes.unseen)
         for device in ("cpu", "cuda")
     ]
     np.testing.assert_allclose(rows[0], rows[1], atol=0.02 * np.abs(rows[0]).max())

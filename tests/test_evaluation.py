@@ -15,7 +15,6 @@ from icis_cli import compare_rows
 from icis_cli.errors import AlignmentError, CheckpointError, FeatureError, InjectorError, UsageError
 from icis_cli.evaluation.features import LabelMap
 from icis_cli.evaluation.reference import compare_with_reference
-from icis_cli.injection.record import side_file
 
 
 @pytest.fixture
@@ -152,7 +151,7 @@ def test_odd_features_are_found_by_an_evaluation_and_by_a_look_of_its_own(
 
 def test_without_a_record_the_injector_or_names_tell_the_classes(injected, world, folder):
     checkpoint, injector = injected
-    side_file(folder / "new.pt").unlink()
+    (folder / "new.pt.icis.json").unlink()
     with pytest.raises(AlignmentError, match="does not say which classes"):
         icis.known_head(checkpoint)
     by_injector = icis.known_head(checkpoint, injector)
@@ -311,7 +310,7 @@ def network(tmp_path):
     checkpoint = icis.open_checkpoint(tmp_path / "m.pth")
     head = icis.find_head(checkpoint)
     table = icis.read_descriptors(tmp_path / "d.npy", tmp_path / "names.txt")
-    injector = icis.fit(checkpoint, head, icis.align(head.rows, table), icis.Nearest())
+    injector = icis.fit(checkpoint, head, icis.align(head.rows, table), icis.Ridge())
     icis.expand(checkpoint, injector).write(tmp_path / "new.pth")
     return tmp_path
 

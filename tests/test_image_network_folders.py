@@ -139,7 +139,7 @@ def test_an_injected_folder_runs_by_itself(tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(f"kind {n}" for n in range(CLASSES + 2)))
     table = icis.read_descriptors(tmp_path / "d.npy", tmp_path / "names.txt")
     classes = icis.align(icis.find_head(checkpoint).rows, table)
-    injector = icis.fit(checkpoint, icis.find_head(checkpoint), classes, icis.Nearest())
+    injector = icis.fit(checkpoint, icis.find_head(checkpoint), classes, icis.Ridge())
     out = tmp_path / "new"
     icis.expand(checkpoint, injector).write(out)
     for number, row in enumerate((0, 3, CLASSES, CLASSES + 1)):

@@ -21,8 +21,12 @@ from icis_cli.evaluation.networks.registry import load_network
 from icis_cli.evaluation.networks.running import gainful_dtype, network_on
 from icis_cli.workers import Workers
 from tests.conftest import run
+from tests.image_networks import settled
 
 SEEN, UNSEEN = 8, 3
+
+#: The fastest network of torchvision.
+ARCH = "shufflenet_v2_x0_5"
 NAMES = [f"thing {n}" for n in range(SEEN + UNSEEN)]
 
 # From Python 3.12 on, a process with threads is warned of what torch does to start readers.
@@ -34,13 +38,8 @@ def folder(tmp_path_factory):
     """``new.pth``, a random network with new classes, and ``images``, 3 of each of 5 classes."""
     root = tmp_path_factory.mktemp("images")
     torch.manual_seed(0)
-    model = torchvision.models.resnet18(weights=None, num_classes=SEEN)
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 1.0
-        model(torch.randn(8, 3, 64, 64))  # or signals of a new network fade to nothing
-    torch.save({"state_dict": model.state_dict(), "arch": "resnet18"}, root / "m.pth")
+    model = settled(torchvision.models.get_model(ARCH, weights=None, num_classes=SEEN))
+    torch.save({"state_dict": model.state_dict(), "arch": ARCH}, root / "m.pth")
     generator = np.random.default_rng(0)
     (root / "names.txt").write_text("\n".join(NAMES))
     np.save(root / "d.npy", generator.standard_normal((SEEN + UNSEEN, 4)))
@@ -53,7 +52,7 @@ def folder(tmp_path_factory):
     checkpoint = icis.open_checkpoint(root / "m.pth")
     head = icis.find_head(checkpoint)
     table = icis.read_descriptors(root / "d.npy", root / "names.txt")
-    injector = icis.fit(checkpoint, head, icis.align(head.rows, table), icis.Nearest())
+    injector = icis.fit(checkpoint, head, icis.align(head.rows, table), icis.Ridge())
     icis.expand(checkpoint, injector).write(root / "new.pth")
     return root
 
@@ -140,7 +139,7 @@ def test_a_damaged_image_is_named_whoever_reads_it(parts, tmp_path, readers):
 
 def test_a_damaged_network_is_told_with_the_image(folder, parts, tmp_path):
     saved = torch.load(folder / "new.pth", weights_only=True)
-    saved["state_dict"]["bn1.running_mean"][3] = torch.nan
+    saved["state_dict"]["conv1.1.running_mean"][3] = torch.nan
     torch.save(saved, tmp_path / "new.pth")
     (tmp_path / "new.pth.icis.json").write_bytes((folder / "new.pth.icis.json").read_bytes())
     checkpoint = icis.open_checkpoint(tmp_path / "new.pth")
@@ -223,16 +222,16 @@ def test_the_command_tells_the_network_and_what_is_done_with_images(folder, caps
     assert run([*words, "--json", *changes]) == 0
     done = capsys.readouterr()
     told = json.loads(done.out)["network"]
-    assert told["name"] == "torchvision/resnet18"
+    assert told["name"] == f"torchvision/{ARCH}"
     assert told["found"] == "as the checkpoint says"
     assert told["preprocessing"] == {
         "resize": [40, 30], "crop": 30, "mean": [0.5, 0.5, 0.5], "std": [0.229, 0.224, 0.225],
         "interpolation": "bilinear",
     }  # fmt: skip
     assert not done.err
-    assert run([*words, "--arch", "torchvision/resnet18"]) == 0
+    assert run([*words, "--arch", f"torchvision/{ARCH}"]) == 0
     done = capsys.readouterr()
-    assert "note: network torchvision/resnet18, as given by --arch\n" in done.err
+    assert f"note: network torchvision/{ARCH}, as given by --arch\n" in done.err
     assert "note: images: shorter side 256 (bilinear), crop 224 x 224, mean 0.485," in done.err
 
 

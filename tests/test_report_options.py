@@ -16,6 +16,7 @@ from PIL import Image
 
 from icis_cli import (
     Injector,
+    evaluate_images,
     expand,
     find_examples,
     find_images,
@@ -27,12 +28,11 @@ from icis_cli import (
 )
 from icis_cli.cli import report_options
 from icis_cli.errors import OutputError
-from icis_cli.evaluation.images import evaluate_network
 from icis_cli.evaluation.networks.registry import load_network
-from icis_cli.html.page import html_of
 from tests.conftest import run
+from tests.image_networks import settled
 
-from .test_report import Parsed
+from .test_report import Parsed, html_of
 
 FIT = ["fit", "--weights", "model.pt", "--attrs", "attrs.csv", "--device", "cpu"]
 QUICK = [*FIT, "--method", "icis", "--epochs", "3", "--hidden", "8"]
@@ -210,8 +210,9 @@ def pictures(tmp_path_factory):
     """``n.pth``, a random network with new classes, and ``images``, some of each of 5 classes."""
     root = tmp_path_factory.mktemp("pictures")
     torch.manual_seed(0)
-    model = torchvision.models.resnet18(weights=None, num_classes=5)
-    torch.save({"state_dict": model.eval().state_dict(), "arch": "resnet18"}, root / "m.pth")
+    arch = "shufflenet_v2_x0_5"
+    model = settled(torchvision.models.get_model(arch, weights=None, num_classes=5))
+    torch.save({"state_dict": model.state_dict(), "arch": arch}, root / "m.pth")
     generator = np.random.default_rng(0)
     names = [f"kind <{n}>" for n in range(8)]
     (root / "names.txt").write_text("\n".join(names))
@@ -229,7 +230,7 @@ def pictures(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(root)
         fit = ["fit", "--weights", "m.pth", "--attrs", "d.npy", "--classes", "names.txt"]
-        assert run([*fit, "--method", "nearest", "-q"]) == 0
+        assert run([*fit, "--method", "ridge", "-q"]) == 0
         assert run(["inject", "--out", "n.pth", "-q"]) == 0
     return root
 
@@ -239,7 +240,7 @@ def test_images_of_confusions_are_those_that_were_answered_so(pictures):
     known = known_head(checkpoint)
     images = find_images(pictures / "images", known.names, pictures / "folders.csv")
     network = load_network(checkpoint, known.head)
-    evaluation = evaluate_network(network, known, images, readers=0)
+    evaluation = evaluate_images(checkpoint, known, images, readers=0)
     examples = find_examples(network, known, images, evaluation, batch=2)
     assert [(one.true, one.answer) for one in examples] == [
         (one.true, one.answer) for one in evaluation.confusions[:8]

@@ -14,8 +14,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from icis_cli import expand, open_checkpoint, verify
-from icis_cli.injection.planning import Auxiliary
-from icis_cli.injection.record import METADATA_KEY
 from tests.conftest import run
 
 from .conftest import World
@@ -156,7 +154,7 @@ def inception(world: World) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("dropped", [["aux1"], ["body"], ["AuxLogits"] * 2, ["AuxLogits", "x"]])
 @pytest.mark.parametrize("kind", ["widen", "drop"])
-def test_modules_that_were_not_left_out(tmp_path, world, descriptors, dropped, kind: Auxiliary):
+def test_modules_that_were_not_left_out(tmp_path, world, descriptors, dropped, kind):
     old = save(tmp_path / "old.pt", inception(world))
     new = injected(old, tmp_path / "new.pt", descriptors, auxiliary=kind)
     assert verify(old, new).passed
@@ -200,7 +198,7 @@ def test_a_lost_side_file(tmp_path, world, descriptors, capsys, monkeypatch):
     assert run(["verify", "old.safetensors", "new.safetensors"]) == 0
     line = "new.safetensors.icis.json is missing; the record in the checkpoint serves"
     assert line in " ".join(capsys.readouterr().out.split())
-    assert METADATA_KEY in open_checkpoint("new.safetensors").metadata
+    assert "icis" in open_checkpoint("new.safetensors").metadata
     assert run(["verify", "old.pt", "new.pt"]) == 1
     assert capsys.readouterr().err == (
         "icis: error: new.pt: is not old.pt plus new rows: the record of its rows is missing: "
