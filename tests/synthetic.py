@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -28,20 +29,31 @@ class Judged:
     features: np.ndarray
     labels: np.ndarray
 
-    def harmonic(self, new: np.ndarray, gamma: float = 0) -> float:
-        """H with rows ``new`` (U, P), and an offset on their logits."""
+    def harmonics(self, new: np.ndarray, gammas: Iterable[float]) -> list[float]:
+        """H with rows ``new`` (U, P), and each of some offsets on their logits."""
         rows = np.concatenate([self.pairs.rows, new])
         logits = self.features @ rows[:, :WIDTH].T
         if rows.shape[1] > WIDTH:
             logits = logits + rows[:, WIDTH]
         count = len(self.pairs.rows)
-        logits[:, count:] += gamma
-        right = logits.argmax(axis=1) == self.labels
-        seen, unseen = right[self.labels < count].mean(), right[self.labels >= count].mean()
-        return float(2 * seen * unseen / max(seen + unseen, 1e-9))
+        known, added = logits[:, :count], logits[:, count:]
+        lead = known.max(axis=1) - added.max(axis=1)  # the offset from which on a new class wins
+        is_known = self.labels < count
+        right_known = is_known & (known.argmax(axis=1) == self.labels)
+        right_added = ~is_known & (count + added.argmax(axis=1) == self.labels)
+        found = []
+        for gamma in gammas:
+            seen = (right_known & (lead >= gamma)).sum() / is_known.sum()
+            unseen = (right_added & (lead < gamma)).sum() / (~is_known).sum()
+            found.append(float(2 * seen * unseen / max(seen + unseen, 1e-9)))
+        return found
+
+    def harmonic(self, new: np.ndarray) -> float:
+        """H with rows ``new`` (U, P)."""
+        return self.harmonics(new, [0])[0]
 
     def best_harmonic(self, new: np.ndarray) -> float:
-        return max(self.harmonic(new, gamma) for gamma in np.linspace(-5, 60, 400))
+        return max(self.harmonics(new, np.linspace(-5, 60, 400)))
 
 
 def images_of(rows: np.ndarray, width: int, seed: int = 0) -> StandIns:

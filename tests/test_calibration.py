@@ -8,13 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from icis_cli import Calibration, HeldOut, Ridge, calibrate, hold_out, tune
+from icis_cli import (
+    Calibration,
+    Costa,
+    HeldOut,
+    Mean,
+    Nearest,
+    Ridge,
+    Smo,
+    Wavg,
+    calibrate,
+    hold_out,
+    tune,
+)
 from icis_cli.injection.calibration import EVENING, NONE
 from icis_cli.methods.base import SeenPairs
-from icis_cli.methods.registry import METHODS
 from tests.synthetic import SEEN, WIDTH, Judged, judged
 
-CLOSED = ("ridge", "costa", "wavg", "smo", "nearest", "mean")
+CLOSED = (Ridge(), Costa(), Wavg(), Smo(), Nearest(), Mean())
 
 
 @pytest.fixture(scope="module")
@@ -209,16 +220,16 @@ def test_rows_that_are_equal_get_no_offset_and_a_warning(trained):
     assert "all rows of the head are alike" in warning
 
 
-@pytest.mark.parametrize("name", CLOSED)
-def test_every_closed_form_is_calibrated_without_fault(trained, name):
+@pytest.mark.parametrize("method", CLOSED, ids=lambda method: method.name)
+def test_every_closed_form_is_calibrated_without_fault(trained, method):
     pairs = trained.pairs
-    new, held = predict(pairs, METHODS[name]())
+    new, held = predict(pairs, method)
     calibration = calibrate(pairs.rows, new, held, WIDTH)
     applied = calibration.apply(new, pairs.rows.mean(axis=0), WIDTH)
     assert np.isfinite(applied).all()
     assert np.isfinite(calibration.gamma)
     assert trained.harmonic(applied) >= trained.harmonic(new)
-    if name not in ("mean", "nearest"):
+    if not isinstance(method, Mean | Nearest):
         assert trained.harmonic(applied) >= 0.5 * trained.best_harmonic(new)
 
 
