@@ -30,7 +30,7 @@ def send_request(
 def receive_answer(connection: socket.socket) -> tuple[int, int]:
     """Wait for the end of the run: its exit code (a signal is negative) and peak memory in KiB."""
     with connection.makefile("rb") as answer:
-        code, peak = json.loads(answer.read())
+        code, peak = json.loads(answer.readline())
     return code, peak
 
 

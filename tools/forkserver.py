@@ -12,18 +12,22 @@ a process (help without torch, signals, torchrun) starts a real one instead.
 from __future__ import annotations
 
 import contextlib
+import gc
+import importlib
 import io
 import json
 import os
+import pkgutil
 import resource
 import runpy
+import select
 import shlex
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -219,8 +223,8 @@ def _become(
     return code if isinstance(code, int) else 0 if code is None else 1
 
 
-def _serve_one(connection: socket.socket) -> None:
-    """Answer one request; runs in a process of its own."""
+def _child_of(connection: socket.socket, others: Iterable[socket.socket]) -> int:
+    """Start what a client asks for in a child, which lets go of all sockets; return its number."""
     length, streams, *_ = socket.recv_fds(connection, 8, 3)
     with connection.makefile("rb") as incoming:
         request = json.loads(incoming.read(int.from_bytes(length, "big")))
@@ -228,23 +232,56 @@ def _serve_one(connection: socket.socket) -> None:
     if not child:
         code = 99
         try:
-            connection.close()
+            for one in (connection, *others):
+                one.close()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             program, arguments, folder, environment = request
             code = _become(program, arguments, folder, environment, streams)
         finally:
             os._exit(code)
     for stream in streams:
         os.close(stream)
-    _, status, usage = os.wait4(child, 0)
-    answer = [os.waitstatus_to_exitcode(status), usage.ru_maxrss]
-    connection.sendall(json.dumps(answer).encode())
+    return child
+
+
+def _answer_ended(running: dict[int, socket.socket]) -> None:
+    """Tell the clients whose children have ended, and forget them."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.wait4(-1, os.WNOHANG))[0]:
+            child, status, usage = ended
+            answer = [os.waitstatus_to_exitcode(status), usage.ru_maxrss]
+            with running.pop(child) as connection, contextlib.suppress(OSError):
+                connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
 def _serve(address: str, preload: Sequence[str]) -> None:
     """Answer requests until killed."""
-    import importlib
-    import pkgutil
+    _load(preload)
+    heard, woken = os.pipe()
+    for end in (heard, woken):
+        os.set_blocking(end, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(woken)
+    running: dict[int, socket.socket] = {}
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address)
+        listening.listen(64)
+        print("ready", flush=True)
+        while True:
+            ready, _, _ = select.select([listening.fileno(), heard], [], [])
+            if heard in ready:
+                os.read(heard, 1024)
+            _answer_ended(running)
+            if listening.fileno() in ready:
+                connection, _ = listening.accept()
+                child = _child_of(connection, (listening, *running.values()))
+                running[child] = connection
 
+
+def _load(preload: Sequence[str]) -> None:
+    """Import what commands need, and let children share the memory of it."""
     import icis_cli
 
     own = [found.name for found in pkgutil.walk_packages(icis_cli.__path__, "icis_cli.")]
@@ -254,29 +291,8 @@ def _serve(address: str, preload: Sequence[str]) -> None:
     sys.modules["torch"].set_num_threads(1)
     with contextlib.redirect_stdout(io.StringIO()):
         sys.modules["icis_cli.cli.main"].run(["--version"])  # builds what reads command lines
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(address)
-        listening.listen(64)
-        print("ready", flush=True)
-        while True:
-            connection, _ = listening.accept()
-            while _reaped():
-                pass
-            if not os.fork():
-                listening.close()
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-                try:
-                    _serve_one(connection)
-                finally:
-                    os._exit(0)
-            connection.close()
-
-
-def _reaped() -> bool:
-    """Let go of a process that has answered, if there is one."""
-    with contextlib.suppress(ChildProcessError):
-        return os.waitpid(-1, os.WNOHANG)[0] > 0
-    return False
+    gc.collect()
+    gc.freeze()
 
 
 if __name__ == "__main__":
