@@ -59,17 +59,21 @@ class Group:
         self._environment = server.on_path(environment(folder / "home"))
         self._normal = Normal(self._folder, material.versions)
         self._contents = Contents(material.known, self._normal)
+        self._seen: dict[tuple[object, ...], str] = {}
         self._files = self._look()
         for name, sha256 in sorted(self._files.items()):
             self._normal.hashes.setdefault(sha256, name)
 
     def _look(self) -> dict[str, str]:
-        """Return the sha256 of every file."""
+        """Return the sha256 of every file; those that nobody has touched are not read again."""
         found = {}
         for path in sorted(self._folder.rglob("*")):
             if path.is_file():
-                sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-                found[str(path.relative_to(self._folder))] = sha256
+                status = path.stat()
+                key = (path, status.st_ino, status.st_mtime_ns, status.st_size)
+                if key not in self._seen:
+                    self._seen[key] = hashlib.sha256(path.read_bytes()).hexdigest()
+                found[str(path.relative_to(self._folder))] = self._seen[key]
         return found
 
     def run(self, steps: Sequence[Step]) -> tuple[list[Step], list[Exact]]:
