@@ -8,7 +8,7 @@ TESTS :=
 COMPATIBILITY := tests/test_torchvision.py tests/test_head_layers.py tests/test_families.py tests/test_onnx.py tests/test_training_checkpoints.py
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow lint check docs reference compatibility fuzz bench lock lock-oldest test-oldest audit clean
+.PHONY: demo test test-slow golden golden-update lint check docs reference compatibility fuzz bench lock lock-oldest test-oldest audit clean
 
 demo: $(VENV)/.demo
 	$(BIN)/icis demo --force
@@ -18,6 +18,13 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+# Compares what icis prints and writes with golden/; GROUPS='fit eval' for a part of it.
+golden: $(VENV)/.test
+	$(BIN)/python -m tools.golden $(GROUPS)
+
+golden-update: $(VENV)/.test
+	$(BIN)/python -m tools.golden --update $(GROUPS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -76,7 +76,9 @@ def main(arguments: Sequence[str]) -> int:
         print("\n".join(one.lines), end="\n\n")
     if now != record.fingerprint:
         print("golden/exact.txt is of another machine, so sha256 of files were not compared:")
-        print("\n".join([*(f"-{line}" for line in record.fingerprint), *(f"+{line}" for line in now)]))
+        print(
+            "\n".join([*(f"-{line}" for line in record.fingerprint), *(f"+{line}" for line in now)])
+        )
     cases = sum(step.recorded for outcome in outcomes for step in outcome.steps)
     print(f"{len(found)} of {cases} cases differ, after {time.monotonic() - started:.0f} s")
     if options.update:

@@ -93,8 +93,8 @@ class Record:
             if file.command not in told and was != file:
                 lines = [
                     f"--- golden/{EXACT}: $ {file.command}",
-                    f"{file.name}: its bytes differ, but nothing that golden/{file.group}.txt "
-                    "shows of them: the last digits of computed numbers, or padding",
+                    f"{file.name}: other bytes, but nothing that golden/{file.group}.txt shows of",
+                    "them differs: the last digits of computed numbers, or padding",
                     f"-{was.sha256} {was.size} bytes" if was else "-nothing recorded",
                     f"+{file.sha256} {file.size} bytes",
                 ]

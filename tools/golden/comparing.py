@@ -1,7 +1,7 @@
 """When two records agree: all is equal but the last digits of numbers that are computed.
 
 A number is taken for computed if it has a decimal point or an exponent, or if it is a percentage, a
-mean before or after ``±``, or so many of 100. Two of them agree if they differ by a thousandth, or
+mean before or after ``±``, or so many of 100. Two of them agree if they differ by a hundredth, or
 by one in the last digit that is shown. Everything else is text and must be the same.
 """
 
@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 
 #: How far computed numbers may differ, relative to the larger one.
-TOLERANCE = 1e-3
+TOLERANCE = 1e-2
 
 #: Heights of bars in a line of text; each may differ by one.
 BARS = "▁▂▃▄▅▆▇█"
@@ -32,6 +32,8 @@ def _unit(number: str) -> float:
 def _computed_agree(old: str, new: str) -> bool:
     """Tell whether two numbers, or rows of bars, agree; both with the spaces before them."""
     first, second = old.strip(), new.strip()
+    if len(old) != len(new) and len(old) - len(first) != len(new) - len(second):
+        return False
     if set(first + second) <= set(BARS):
         heights = [[BARS.index(bar) for bar in bars] for bars in (first, second)]
         pairs = zip(*heights, strict=False)
@@ -58,9 +60,9 @@ def reconciled(old: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
 
     So a difference shows what has changed, not how another processor rounds.
     """
-    masked = [[_COMPUTED.sub("#", line) for line in lines] for lines in (old, new)]
+    before, after = ([_COMPUTED.sub("#", line) for line in lines] for lines in (old, new))
     result = list(new)
-    matcher = difflib.SequenceMatcher(None, *masked, autojunk=False)
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     for at_old, at_new, count in matcher.get_matching_blocks():
         for k in range(count):
             if lines_agree(old[at_old + k], new[at_new + k]):

@@ -60,7 +60,9 @@ def _safetensors(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
             first, end = entry["data_offsets"]
             dtype = _SAFETENSORS[entry["dtype"]]
             empty = torch.empty(0, dtype=dtype)
-            tensor = torch.frombuffer(bytearray(data[first:end]), dtype=dtype) if end > first else empty
+            tensor = (
+                torch.frombuffer(bytearray(data[first:end]), dtype=dtype) if end > first else empty
+            )
             arrays[key] = _plain(tensor.reshape(entry["shape"]))
     return header, arrays
 
@@ -151,7 +153,7 @@ class Contents:
         found = as_json(text)
         if found is not None:
             text = "\n".join(outline(found))
-        elif "_seconds" in text.partition("\n")[0]:
+        elif has_times(content):
             text = _without_seconds(text)
         yield from self.normal.text(text).splitlines()
 
@@ -170,7 +172,8 @@ class Contents:
         with zipfile.ZipFile(path) as archive:
             for entry in archive.infolist():
                 told = f"{entry.filename} {entry.file_size} bytes at {entry.header_offset}"
-                data = "/data/" in entry.filename or entry.filename.endswith(".npy")
+                data = entry.filename.endswith((".npy", "/.data/serialization_id"))
+                data = data or "/data/" in entry.filename
                 yield told if data else f"{told} {short_hash(archive.read(entry))}"
         if path.suffix == ".npz":
             values: Mapping[str, Any] = arrays_of(path)
@@ -226,11 +229,11 @@ class Contents:
         computed = parts[old:].astype(np.float64)
         size = float(np.sqrt(np.mean(computed**2))) if computed.size else 0.0
         if computed.size > SHOWN:
-            yield f"{'    ' if old else title + ' '}computed, root mean square {size:.5g}"
+            yield f"{'    ' if old else title + ' '}computed, root mean square {size:.4g}"
             return
         if not old:
             yield f"{title} computed:"
-        decimals = max(0, 3 - int(np.floor(np.log10(size)))) if size else 0
+        decimals = max(0, 2 - int(np.floor(np.log10(size)))) if size else 0
         for row in computed.reshape(len(computed) if array.ndim > 1 else 1, -1):
             yield "    " + " ".join(f"{value + 0.0:.{decimals}f}" for value in row)
 
@@ -247,12 +250,17 @@ def _hashed(match: re.Match[str]) -> str:
     return "data:" + short_hash(match[0].encode())
 
 
+def has_times(content: bytes) -> bool:
+    """Tell whether a file is a table that has a column of times, which differ each time."""
+    return b"_seconds" in content.partition(b"\n")[0]
+
+
 def _without_seconds(text: str) -> str:
     """Return a CSV without the numbers in columns of seconds."""
     titles, *rows = csv.reader(io.StringIO(text))
-    lines = [titles]
+    timed = ["seconds" in title for title in titles]
+    lines = [",".join(titles)]
     for row in rows:
-        lines.append(
-            ["#" if "seconds" in title else value for title, value in zip(titles, row, strict=True)]
-        )
-    return "\n".join(",".join(line) for line in lines) + "\n"
+        cells = zip(timed, row, strict=True)
+        lines.append(",".join("#" if hidden else value for hidden, value in cells))
+    return "\n".join(lines)

@@ -59,7 +59,9 @@ class World:
     def state(self, prefix: str = "", *, bias: bool = True) -> State:
         """Return a network with a body that is there to be copied."""
         body = {
-            f"{prefix}body.weight": torch.arange(WIDTH * 9, dtype=torch.float32).reshape(12, 1, 3, 3),
+            f"{prefix}body.weight": torch.arange(WIDTH * 9, dtype=torch.float32).reshape(
+                12, 1, 3, 3
+            ),
             f"{prefix}body.count": torch.tensor(7),
         }
         return {**body, **self.head(f"{prefix}fc.", bias=bias)}
@@ -88,7 +90,7 @@ def make_material(folder: Path) -> None:
 
 
 def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_lines(path: Path, lines: Sequence[object]) -> None:
@@ -102,6 +104,8 @@ def _write_lists(folder: Path) -> None:
     _write_lines(folder / "all.txt", NAMES)
     _write_lines(folder / "new.txt", ("zebra", "newt"))
     _write_lines(folder / "new-rows.txt", (27, 24))
+    _write_lines(folder / "added.txt", NAMES[KNOWN:])
+    _write_lines(folder / "rest.txt", ("okapi", "polar bear"))
     _write_lines(folder / "twice.txt", ("zebra", "zebra"))
     _write_lines(folder / "unknown.txt", ("zebra", "unicorn"))
     _write_lines(folder / "synonyms.txt", ("newt|eft", "okapi", "polar bear|ice bear", "zebra"))
@@ -119,8 +123,8 @@ def _csv(names: Sequence[str], values: Array, separator: str = ",") -> str:
 def _write_tables(folder: Path, world: World) -> None:
     """Write the descriptions in every format, and tables with one thing wrong each."""
     import h5py
-    import pyarrow
-    import pyarrow.parquet
+    import pyarrow as pa
+    from pyarrow import parquet
 
     values = world.descriptors
     named = dict(zip(NAMES, values.tolist(), strict=True))
@@ -139,7 +143,7 @@ def _write_tables(folder: Path, world: World) -> None:
         file.create_dataset("att", data=values.astype(np.float64), track_times=False)
     _mark_as_matlab(folder / "attrs73.mat")
     columns = {"class": list(NAMES), **dict(zip(ATTRIBUTES, values.T.tolist(), strict=True))}
-    pyarrow.parquet.write_table(pyarrow.table(columns), folder / "attrs.parquet")
+    parquet.write_table(pa.table(columns), folder / "attrs.parquet")
     second = np.random.default_rng(10).integers(-8, 9, (len(NAMES), 4)) / 8
     (folder / "second.csv").write_text(_csv(NAMES, second))
     _write_word_vectors(folder, values)
@@ -219,7 +223,9 @@ def _write_checkpoints(folder: Path, world: World) -> None:
     torch.save(world.state(bias=False), folder / "nobias.pt")
     save_file(state, folder / "model.safetensors", {"format": "pt"})
     for name, dtype in (("half", torch.float16), ("bf16", torch.bfloat16)):
-        save_file({key: _as(value, dtype) for key, value in state.items()}, folder / f"{name}.safetensors")
+        save_file(
+            {key: _as(value, dtype) for key, value in state.items()}, folder / f"{name}.safetensors"
+        )
     double = {key: _as(value, torch.float64) for key, value in state.items()}
     torch.save(double, folder / "double.pt")
     two = {**state, **{f"other.{key[3:]}": value for key, value in world.head().items()}}
@@ -232,11 +238,15 @@ def _write_checkpoints(folder: Path, world: World) -> None:
     content = (folder / "model.pt").read_bytes()
     (bad / "half.pt").write_bytes(content[: len(content) // 2])
     (bad / "empty.pt").touch()
-    (bad / "text.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    (bad / "text.pt").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    )
     (bad / "zeros.safetensors").write_bytes(bytes(100))
     (bad / "half.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:400])
     (bad / "keras.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
-    reference = {f"fc.{key}": value for key, value in zip(("weight", "bias"), _all(world), strict=True)}
+    reference = {
+        f"fc.{key}": value for key, value in zip(("weight", "bias"), _all(world), strict=True)
+    }
     torch.save(reference, folder / "reference.pt")
 
 
@@ -252,7 +262,7 @@ class _LegacyPickler(pickle.Pickler):
             return None
         self.count += 1
         kind = torch.LongStorage if value.dtype == torch.int64 else torch.FloatStorage
-        return ("storage", kind, str(self.count - 1), "cpu", value.size(), None)
+        return ("storage", kind, str(self.count - 1), "cpu", len(value), None)
 
 
 def legacy_checkpoint(state: State) -> bytes:
@@ -260,8 +270,8 @@ def legacy_checkpoint(state: State) -> bytes:
     stream = io.BytesIO()
     sizes = {"short": 2, "int": 4, "long": 4}
     system = {"protocol_version": 1001, "little_endian": True, "type_sizes": sizes}
-    for value in (0x1950A86A20F9469CFC6C, 1001, system):
-        pickle.dump(value, stream, protocol=2)
+    for part in (0x1950A86A20F9469CFC6C, 1001, system):
+        pickle.dump(part, stream, protocol=2)
     pickler = _LegacyPickler(stream)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its storages are deprecated
@@ -311,7 +321,10 @@ def _write_folders(folder: Path, world: World) -> None:
     shards = folder / "shards"
     shards.mkdir()
     body = {key: value for key, value in world.state().items() if key.startswith("body.")}
-    parts = {"model-00001-of-00002.safetensors": body, "model-00002-of-00002.safetensors": world.head()}
+    parts = {
+        "model-00001-of-00002.safetensors": body,
+        "model-00002-of-00002.safetensors": world.head(),
+    }
     for name, part in parts.items():
         save_file(part, shards / name, {"format": "pt"})
     where = {key: name for name, part in parts.items() for key in part}
@@ -398,7 +411,10 @@ def _write_onnx(folder: Path, world: World) -> None:
             "net",
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["count", WIDTH])],
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["count", KNOWN])],
-            [numpy_helper.from_array(weight, "fc.weight"), numpy_helper.from_array(bias, "fc.bias")],
+            [
+                numpy_helper.from_array(weight, "fc.weight"),
+                numpy_helper.from_array(bias, "fc.bias"),
+            ],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         if labels:
@@ -436,10 +452,13 @@ def _write_images(folder: Path) -> None:
         place.mkdir(parents=True)
         for number in range(2):
             pixels = generator.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-            Image.fromarray(pixels.repeat(8, axis=0).repeat(8, axis=1)).save(place / f"{number}.png")
+            Image.fromarray(pixels.repeat(8, axis=0).repeat(8, axis=1)).save(
+                place / f"{number}.png"
+            )
     (folder / "bad" / "images" / "ant").mkdir(parents=True)
     (folder / "bad" / "images" / "ant" / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    _write_lines(folder / "folders.txt", ("polar bear, zebra",))
+    lines = ("ant, ant", "bear, bat", "newt, okapi", "polar bear, polar bear", "zebra, zebra")
+    _write_lines(folder / "folders.txt", lines)
 
 
 def _write_data_set(folder: Path) -> None:

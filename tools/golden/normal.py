@@ -67,13 +67,8 @@ def _without_times(text: str) -> str:
     """Take the last number of every line of a table whose last title is a time."""
     lines, timed = [], False
     for line in text.split("\n"):
-        if _TIMED.search(line):
-            timed = True
-        elif timed and line.strip() and _LAST_NUMBER.search(line):
-            line = _LAST_NUMBER.sub("#.#", line)  # noqa: PLW2901
-        elif not line.strip():
-            timed = False
-        lines.append(line)
+        timed = bool(_TIMED.search(line)) or (timed and bool(line.strip()))
+        lines.append(_LAST_NUMBER.sub("#.#", line) if timed else line)
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tools.forkserver import ForkServer
-from tools.golden.contents import Contents
+from tools.golden.contents import Contents, has_times
 from tools.golden.normal import Normal, as_json, outline
 from tools.golden.transcript import Exact, Step
 
@@ -97,7 +97,7 @@ class Group:
                 record += self._printed("out", ended.stdout) + self._printed("err", ended.stderr)
             if step.recorded:
                 record += self._told(changed, before)
-                files += [self._exact(step, name) for name in changed]
+                files += [self._exact(step, name) for name in changed if not self._timed(name)]
             kept = step.recorded or ended.returncode
             done.append(replace(step, record=tuple(record) if kept else ()))
         return done, files
@@ -121,6 +121,9 @@ class Group:
         for name in before:
             if name not in self._files:
                 yield f"removed {name}"
+
+    def _timed(self, name: str) -> bool:
+        return has_times((self._folder / name).read_bytes())
 
     def _exact(self, step: Step, name: str) -> Exact:
         size = (self._folder / name).stat().st_size
