@@ -94,7 +94,7 @@ class Record:
                 lines = [
                     f"--- golden/{EXACT}: $ {file.command}",
                     f"{file.name}: other bytes, but nothing that golden/{file.group}.txt shows of",
-                    "them differs: the last digits of computed numbers, or padding",
+                    "them differs: last digits of computed numbers, padding, or white space",
                     f"-{was.sha256} {was.size} bytes" if was else "-nothing recorded",
                     f"+{file.sha256} {file.size} bytes",
                 ]

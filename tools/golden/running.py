@@ -43,6 +43,7 @@ def environment(home: Path) -> dict[str, str]:
     kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
     kernels = {key: value for key, value in os.environ.items() if key.startswith(KERNELS)}
     fixed = {"COLUMNS": "80", "LANG": "C.UTF-8", "HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    fixed["CUDA_VISIBLE_DEVICES"] = ""  # a graphics card rounds otherwise
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return kept | kernels | threads | fixed
 
