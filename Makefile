@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
     $(BIN)/python -m pytest --numprocesses $(shell getconf _NPROCESSORS_ONLN) --dist loadfile
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-all lint check docs reference compatibility fuzz bench lock lock-oldest test-oldest audit clean
+.PHONY: demo test test-all golden golden-update lint check docs reference compatibility fuzz bench lock lock-oldest test-oldest audit clean
 
 demo: $(VENV)/.demo
 	$(BIN)/icis demo --force
@@ -22,6 +22,13 @@ test: $(VENV)/.test
 # Everything: before an issue is resolved, and in CI with CI_FULL=1.
 test-all: $(VENV)/.test
 	$(PYTEST) $(TESTS)
+
+# Compares what icis prints and writes with golden/; GROUPS='fit eval' for a part of it.
+golden: $(VENV)/.test
+	$(BIN)/python -m tools.golden $(GROUPS)
+
+golden-update: $(VENV)/.test
+	$(BIN)/python -m tools.golden --update $(GROUPS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
