@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from benchmarks.cub import load
 
-from icis_cli import Certainty, Mean, Ridge, hold_out
+from icis_cli import Certainty, Mean, Nearest, Ridge, hold_out
 from icis_cli.methods.base import SeenPairs
 from icis_cli.validation.certainty import assess
 from tests.conftest import SHARED
@@ -114,6 +114,18 @@ def test_shift_and_scale_of_all_weights_do_not_matter(pairs):
         changed = assessed(SeenPairs(pairs.descriptors, rows, pairs.unseen))
         np.testing.assert_allclose(changed.standing, plain.standing, atol=0.03)
         np.testing.assert_allclose(changed.cosine, plain.cosine, atol=2e-3)
+
+
+def test_rounding_does_not_rank_rows_that_are_all_copies_of_seen_ones(pairs):
+    """Their likeness to a seen row is 1 up to rounding, which depends on the order of a sum."""
+    plain = assessed(pairs, method=Nearest())
+    for seed in range(4):
+        order = np.append(np.random.default_rng(seed).permutation(D), D)  # the bias stays last
+        turned = assessed(
+            SeenPairs(pairs.descriptors, pairs.rows[:, order], pairs.unseen), method=Nearest()
+        )
+        np.testing.assert_array_equal(turned.standing, plain.standing)
+        np.testing.assert_allclose(turned.cosine, plain.cosine, atol=1e-4)
 
 
 def test_a_class_unlike_all_is_told_and_one_like_a_seen_class_is_not(world, pairs):

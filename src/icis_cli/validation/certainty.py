@@ -25,6 +25,8 @@ _MOST = 4096
 #: seen ones are from each other, to be called unlike them; and farther than this share of them.
 _FAR, _UNLIKE = 3.0, 0.01
 _FEWEST = 20
+#: A sign that varies by less between held-out classes is the same for all: float32 tells no more.
+_ROUNDING = 1e-5
 
 #: Told about a block of rows (B, P), and where it is among all.
 BlockWatch = Callable[[slice, FloatArray], None]
@@ -84,7 +86,7 @@ def assess(
         similar[np.ix_(fold, fold)] = -1
     signs = np.column_stack([similar.max(axis=1), _log_length(away)])
     centre, spread = signs.mean(axis=0), signs.std(axis=0)
-    spread = np.where(spread > 0, spread, 1)
+    spread = np.where(spread > _ROUNDING, spread, 1)
     score = ((signs - centre) / spread).sum(axis=1)
 
     new_score = np.empty(len(new))
