@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -56,10 +57,13 @@ def torchrun(*arguments: object, cwd: Path) -> Completed:
 
 
 def free_port() -> int:
-    """Return a port of this machine, of those that the system gives to nobody by itself."""
+    """Return a port of this machine, of those that the system gives to nobody by itself.
+
+    Chance comes from the system: a run of the tests beside this one must not take the same port.
+    """
     with socket.socket() as probe:
         while True:
-            port = random.randrange(20_000, 32_000)
+            port = random.SystemRandom().randrange(20_000, 32_000)
             try:
                 probe.bind(("127.0.0.1", port))
                 return port
@@ -70,19 +74,22 @@ def free_port() -> int:
 def started(count: int, program: str, *arguments: object, cwd: Path) -> list[Completed]:
     """Run a program in processes that find each other as those of torchrun do."""
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
-    processes = [
-        subprocess.Popen(
-            [fork_server().programs / program, *map(str, arguments)],
-            cwd=cwd,
-            env={**os.environ, **ONE_THREAD, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    ends = [process.communicate(timeout=300) for process in processes]
+    with contextlib.ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [fork_server().programs / program, *map(str, arguments)],
+                    cwd=cwd,
+                    env={**os.environ, **ONE_THREAD, **shared, "RANK": rank, "LOCAL_RANK": rank},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for rank in map(str, range(count))
+        ]
+        ends = [process.communicate() for process in processes]
     return [
         Completed(process.returncode, *end) for process, end in zip(processes, ends, strict=True)
     ]
