@@ -156,6 +156,25 @@ except KeyboardInterrupt:
     assert in_child(script) == INTERRUPTED
 
 
+@pytest.mark.parametrize("error", ["RuntimeError", "IcisError"])
+def test_what_python_makes_another_error_of_is_still_an_interrupt(here, error):
+    """As it does with one that comes while a class is made."""
+    script = f"""
+import sys, icis_cli
+from icis_cli.cli import main
+from icis_cli.errors import IcisError
+def opened(*_arguments, **_options):
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt as interrupt:
+        raise {error}("Error calling __set_name__") from interrupt
+icis_cli.open_checkpoint = opened
+sys.argv = ["icis", "inspect", {str(here / "model.safetensors")!r}]
+main.main()
+"""
+    assert in_child(script) == INTERRUPTED
+
+
 def test_what_a_library_swallows_comes_before_anything_is_put_in_place():
     script = """
 interrupts.handle()

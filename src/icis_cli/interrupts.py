@@ -140,6 +140,15 @@ def printing() -> Iterator[None]:
         _state.printing = False
 
 
+def stopped() -> bool:
+    """Tell whether a signal came before the exit code was decided, whatever error it has become.
+
+    Python and libraries turn an interrupt into errors of their own: Python 3.11 one that comes
+    while a class is made into a RuntimeError.
+    """
+    return _state.signal is not None and not _state.decided
+
+
 def tell() -> int:
     """Tell once on stderr that the command was interrupted; return its exit code."""
     _state.decided = True

@@ -136,7 +136,14 @@ def _require_text(arguments: list[str]) -> None:
 
 
 def _report(error: IcisError, *, as_json: bool) -> int:
-    """Print an error, as far as anybody reads it, and return its exit code."""
+    """Print an error, as far as anybody reads it, and return its exit code.
+
+    Raises:
+        KeyboardInterrupt: it comes of a signal.
+
+    """
+    if interrupts.stopped():
+        raise KeyboardInterrupt
     try:
         with interrupts.printing():
             print_error(error, as_json=as_json)
