@@ -220,6 +220,16 @@ def test_rows_that_are_equal_get_no_offset_and_a_warning(trained):
     assert "all rows of the head are alike" in warning
 
 
+def test_rows_that_are_all_equally_long_get_a_warning(trained):
+    pairs = trained.pairs
+    rows = pairs.rows.copy()
+    rows[:, :WIDTH] /= np.linalg.norm(rows[:, :WIDTH], axis=1, keepdims=True)
+    rows[:, :WIDTH] *= 5
+    (warning,) = found(replace(pairs, rows=rows)).warnings
+    assert "equally long" in warning
+    assert not found(pairs).warnings
+
+
 @pytest.mark.parametrize("method", CLOSED, ids=lambda method: method.name)
 def test_every_closed_form_is_calibrated_without_fault(trained, method):
     pairs = trained.pairs

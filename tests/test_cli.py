@@ -212,7 +212,8 @@ def test_errors_are_told_as_json_too(here, capsys):
         assert set(content) == {"schema_version", "error"}
         assert set(content["error"]) == {"type", "message", "hint"}
         assert content["error"]["type"] == kind
-        assert content["error"]["message"] in said.err
+        told = " - ".join(filter(None, (content["error"]["message"], content["error"]["hint"])))
+        assert said.err.endswith(f"icis: error: {told}\n")
 
 
 def test_debug_shows_the_traceback_and_nothing_else_does(here, capsys, monkeypatch):
@@ -352,6 +353,20 @@ def test_a_full_disk_under_stdout(folder, mode, unbuffered):
     assert done.stderr.splitlines()[-1] == "icis: error: stdout: No space left on device"
     assert done.stderr.count("No space left") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_help_on_a_full_disk(folder):
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [fork_server().programs / "icis", "--help"],
+            cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("icis: error: ")
+    assert line.endswith("No space left on device")
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,7 @@ def test_confusions_and_classes_add_up():
     first = result.confusions[0]
     true, answer = (int(name.split()[1]) for name in (first.true, first.answer))
     assert first.count == ((labels == true) & (logits.argmax(axis=1) == answer)).sum()
+    assert first.share == pytest.approx(first.count / (labels == true).sum())
 
 
 @settings(max_examples=50, deadline=None)
