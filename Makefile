@@ -23,12 +23,12 @@ test: $(VENV)/.test
 test-all: $(VENV)/.test
 	$(PYTEST) $(TESTS)
 
-# Compares what icis prints and writes with golden/; GROUPS='fit eval' for a part of it.
+# Compares what icis prints and writes with golden/; ONLY='fit eval' for a part of it.
 golden: $(VENV)/.test
-	$(BIN)/python -m tools.golden $(GROUPS)
+	$(BIN)/python -m tools.golden $(ONLY)
 
 golden-update: $(VENV)/.test
-	$(BIN)/python -m tools.golden --update $(GROUPS)
+	$(BIN)/python -m tools.golden --update $(ONLY)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -87,7 +87,9 @@ class ForkServer:
         client = shlex.join([sys.executable, "-IS", str(_ROOT / "tools" / "forkclient.py")])
         path = self.programs / program
         path.parent.mkdir(exist_ok=True)
-        path.write_text(f'#!/bin/sh\nexec {client} {self._address} {program.rstrip("3")} "$@"\n')
+        path.write_text(
+            f'#!/bin/sh\nexec {client} {shlex.quote(self._address)} {program.rstrip("3")} "$@"\n'
+        )
         path.chmod(0o755)
 
     @property

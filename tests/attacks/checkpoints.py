@@ -442,23 +442,6 @@ KINDS: dict[str, Make] = {
     "an index of other tensors": _index({"weight_map": {"other": "part.safetensors"}}),
 }
 
-#: One of each kind: these are tried by ``make test``, all by ``make test-all``.
-QUICK = frozenset({
-    "code in a zip", "code in a legacy file", "code beside a good state dict", "a whole module",
-    "a recursive pickle", "a pickle that claims 4 GB", "pickle bytes as safetensors",
-    "a numpy array of objects that run code", "a numpy array with a field of addresses",
-    "a numpy array larger than its bytes", "a date made of code",
-    "options that turn into a numpy type of addresses", "a bytearray of a gigabyte",
-    "a tensor that hides a method of tensors", "a dictionary 3 billion times in others",
-    "a head of 1.6 GB that repeats one number", "a deflated zip",
-    "a zip with a part that is too short", "half a zip", "a legacy file without its last bytes",
-    "overlapping tensors", "a tensor out of range", "a header that claims 2**63",
-    "a header 10,000 deep", "a shape beyond 64 bits", "NaN in the head", "a damaged record",
-    "escapes in the names of layers", "escapes in the name of the file", "a pipe", "a device",
-    "a link to itself", "a shard outside of its folder", "a shard that is a pickle",
-    "an index 10,000 deep",
-})  # fmt: skip
-
 CHECKPOINTS: dict[str, dict[str, Make]] = {
     "pickles that run code or hold objects": PICKLES,
     "damaged or hostile PyTorch archives": ARCHIVES,

@@ -208,18 +208,6 @@ OTHERS: dict[str, Make] = {
     "a folder": _folder,
 }
 
-#: One of each kind: these are tried by ``make test``, all by ``make test-all``.
-QUICK = frozenset({
-    "a header that claims 4 TB", "a negative shape", "a header that is code",
-    "objects that run code", "objects in an archive", "half an archive",
-    "a part that claims 4 TB", "text for numbers", "infinity", "records", "no rows",
-    "broken encoding", "an open quote", "a field of a megabyte", "a number beyond floats",
-    "escapes as names, twice", "gzip named csv", "half of UTF-16", "10,000 deep",
-    "a number of 100,000 digits", "a name twice", "nested objects", "a compressed bomb",
-    "a size beyond the file", "HDF5 magic and nothing else", "safetensors out of range",
-    "parquet with a footer beyond the file", "vectors that claim a billion", "a pipe",
-})  # fmt: skip
-
 DESCRIPTORS: dict[str, dict[str, Make]] = {
     "hostile numpy files": NUMPY,
     "hostile tables": TABLES,

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from tools.forkserver import Ended, ForkServer
 
-from tests.attacks.checkpoints import CANARY, CHECKPOINTS, QUICK, Make
+from tests.attacks.checkpoints import CANARY, CHECKPOINTS, Make
 
 #: What an error may take beside the file: libraries that are loaded then, buffers.
 ALLOWED_KIB = 100 << 10
 
 
-def members(groups: Mapping[str, Mapping[str, Make]], quick: frozenset[str]) -> list[Any]:
-    """Return the group and the name of each attack; all but the quick ones are family."""
-    assert quick <= {name for cases in groups.values() for name in cases}
-    family = pytest.mark.family
-    return [
-        pytest.param(group, name, marks=() if name in quick else family)
-        for group, cases in groups.items()
-        for name in cases
-    ]
+def members(groups: Mapping[str, Mapping[str, Make]]) -> list[tuple[str, str]]:
+    """Return the group and the name of each attack."""
+    return [(group, name) for group, cases in groups.items() for name in cases]
 
 
 def snapshot(folder: Path) -> dict[str, int]:
@@ -48,7 +41,7 @@ def require_one_line(ended: Ended, name: str, size: int) -> None:
     assert ended.peak < ALLOWED_KIB + 3 * size // 1024
 
 
-@pytest.mark.parametrize(("group", "name"), members(CHECKPOINTS, QUICK))
+@pytest.mark.parametrize(("group", "name"), members(CHECKPOINTS))
 def test_a_hostile_checkpoint(tmp_path, server: ForkServer, group, name):
     np.savetxt(tmp_path / "a.csv", np.eye(12), delimiter=",")
     file = CHECKPOINTS[group][name](tmp_path)

@@ -8,11 +8,11 @@ from safetensors.torch import save_file
 from tools.forkserver import ForkServer
 
 from tests.attacks.checkpoints import CANARY, state
-from tests.attacks.descriptors import DESCRIPTORS, QUICK
+from tests.attacks.descriptors import DESCRIPTORS
 from tests.attacks.test_checkpoints import members, require_one_line, snapshot
 
 
-@pytest.mark.parametrize(("group", "name"), members(DESCRIPTORS, QUICK))
+@pytest.mark.parametrize(("group", "name"), members(DESCRIPTORS))
 def test_a_hostile_descriptor_file(tmp_path, server: ForkServer, group, name):
     save_file(state(), tmp_path / "model.safetensors")
     file = DESCRIPTORS[group][name](tmp_path)
@@ -35,10 +35,7 @@ LISTS = {
 }
 
 
-@pytest.mark.parametrize(
-    "option",
-    ["--seen", *(pytest.param(one, marks=pytest.mark.family) for one in ("--classes", "--unseen"))],
-)
+@pytest.mark.parametrize("option", ["--seen", "--classes", "--unseen"])
 @pytest.mark.parametrize("content", LISTS.values(), ids=LISTS)
 def test_a_hostile_list(tmp_path, server: ForkServer, option, content):
     save_file(state(), tmp_path / "model.safetensors")

@@ -1,4 +1,4 @@
-"""The golden record: what ``icis`` prints and writes for some three hundred command lines.
+"""The golden record: what ``icis`` prints and writes for some 450 command lines.
 
 ``python -m tools.golden`` runs the command lines of ``golden/*.txt`` and compares; with
 ``--update`` it accepts what it finds. ``transcript`` says what these files look like,

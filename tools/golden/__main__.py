@@ -66,16 +66,20 @@ def main(arguments: Sequence[str]) -> int:
     started = time.monotonic()
     parser = argparse.ArgumentParser(prog="python -m tools.golden", description=__doc__)
     parser.add_argument("groups", nargs="*", metavar="GROUP", help="files of golden/, without .txt")
-    parser.add_argument("--update", action="store_true", help="accept what is found")
+    parser.add_argument("--update", action="store_true", help="accept all differences")
     options = parser.parse_args(arguments)
     record, now = Record(RECORD), fingerprint()
+    if unknown := set(options.groups) - set(record.groups):
+        parser.error(f"no group {', '.join(sorted(unknown))}, only {', '.join(record.groups)}")
+    if (gone := {file.group for file in record.files} - set(record.groups)) and not options.update:
+        parser.error(f"golden/exact.txt names groups without a file: {', '.join(sorted(gone))}")
     with tempfile.TemporaryDirectory(prefix="icis-golden-") as folder:
         outcomes = run_groups(record, options.groups or record.groups, Path(folder))
     found = record.compare(outcomes, now)
     for one in found:
         print("\n".join(one.lines), end="\n\n")
     if now != record.fingerprint:
-        print("golden/exact.txt is of another machine, so sha256 of files were not compared:")
+        print("golden/exact.txt was recorded on another machine; file hashes were not compared:")
         print(
             "\n".join([*(f"-{line}" for line in record.fingerprint), *(f"+{line}" for line in now)])
         )
@@ -84,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.update:
         record.update(outcomes, now)
     elif found:
-        print("To accept them: make golden-update, and look at git diff golden/")
+        print("To accept: make golden-update, then review git diff golden/")
     return int(bool(found) and not options.update)
 
 

@@ -80,10 +80,20 @@ class Record:
                     name = f"golden/{outcome.name}.txt"
                     lines = difference(name, new.command, old.record, record)
                     found.append(Difference(outcome.name, new.command, lines))
+            found += self._lost(outcome)
             if fingerprint == self.fingerprint:
                 told = {one.command for one in found if one.group == outcome.name}
                 found += self._other_bytes(outcome, told)
         return found
+
+    def _lost(self, outcome: Outcome) -> list[Difference]:
+        """Return commands that wrote files when ``exact.txt`` was made, and are no cases now."""
+        commands = {step.command for step in outcome.steps}
+        lost = {file.command for file in self.files if file.group == outcome.name} - commands
+        return [
+            Difference(outcome.name, command, [f"--- golden/{outcome.name}.txt: lost: $ {command}"])
+            for command in sorted(lost)
+        ]
 
     def _other_bytes(self, outcome: Outcome, told: set[str]) -> list[Difference]:
         """Return files whose bytes differ, though nothing that is shown of them does."""
