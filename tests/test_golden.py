@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from tools.golden.comparing import lines_agree, reconciled
 from tools.golden.contents import Contents, known_parts
 from tools.golden.normal import Normal, outline
 from tools.golden.transcript import Exact, Step, read_exact, read_transcript, write_transcript
+
+from tests.conftest import COMMANDS
 
 COMMAND = "icis inject"
 STEP = Step(
@@ -144,3 +147,13 @@ def test_old_rows_are_hashed_and_new_ones_are_shown(tmp_path):
     changed = rows.copy()
     changed[0, 0] = np.nextafter(changed[0, 0], np.float32(1))
     assert told(changed)[0] == "w F32 3x2 computed:"
+
+
+def test_the_record_has_every_command_and_loses_no_case():
+    """A case that is taken out on purpose is taken off this number, too."""
+    folder = Path(__file__).parents[1] / "golden"
+    texts = [path.read_text() for path in folder.glob("*.txt") if path.name != "exact.txt"]
+    lines = [line for text in texts for line in text.splitlines()]
+    cases = [line.split() for line in lines if line.startswith("$ ")]
+    assert {words[2] for words in cases if words[1:2] == ["icis"] and words[2:]} >= set(COMMANDS)
+    assert len(cases) >= 450
