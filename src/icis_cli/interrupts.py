@@ -128,25 +128,18 @@ def printing() -> Iterator[None]:
     Signals cut it only where nobody takes what is printed.
 
     Raises:
-        KeyboardInterrupt: where a signal came.
+        KeyboardInterrupt: where a signal came, whatever error it has become: Python 3.11 makes a
+            RuntimeError of one that comes while a class is made.
 
     """
-    _raise_if_stopped()
+    if _is_stopped():
+        raise KeyboardInterrupt
     _state.printing = True
     try:
         yield
         _state.decided = True
     finally:
         _state.printing = False
-
-
-def stopped() -> bool:
-    """Tell whether a signal came before the exit code was decided, whatever error it has become.
-
-    Python and libraries turn an interrupt into errors of their own: Python 3.11 one that comes
-    while a class is made into a RuntimeError.
-    """
-    return _state.signal is not None and not _state.decided
 
 
 def tell() -> int:
@@ -198,9 +191,14 @@ def _stop(number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
+def _is_stopped() -> bool:
+    """Tell whether a signal came before the exit code was decided."""
+    return _state.signal is not None and not _state.decided
+
+
 def _raise_if_stopped() -> None:
     """Raise an interrupt that had to wait, or that a library or an error has hidden."""
-    if _state.signal is not None and not _state.decided and not _is_unwinding():
+    if _is_stopped() and not _is_unwinding():
         raise KeyboardInterrupt
 
 

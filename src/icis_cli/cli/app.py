@@ -142,8 +142,6 @@ def _report(error: IcisError, *, as_json: bool) -> int:
         KeyboardInterrupt: it comes of a signal.
 
     """
-    if interrupts.stopped():
-        raise KeyboardInterrupt
     try:
         with interrupts.printing():
             print_error(error, as_json=as_json)
