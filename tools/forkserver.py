@@ -30,7 +30,6 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TextIO
 
 from tools.forkclient import receive_answer, send_request
@@ -41,8 +40,8 @@ LIMIT_S = 120
 #: What the server loads at its start.
 PRELOADED = ("torch", "torchvision", "rich.table", "rich.progress", "safetensors.numpy")
 
-#: One core each: several servers run side by side, and sums come out in the same order.
-_ONE_CORE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+#: One core each: several processes run side by side, and sums come out in the same order.
+ONE_CORE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 _ROOT = Path(__file__).parents[1]
 
@@ -75,7 +74,7 @@ class ForkServer:
             self._write_stand_in(program)
         command = [sys.executable, "-m", "tools.forkserver", self._address, *PRELOADED, *preload]
         self._process = subprocess.Popen(
-            command, cwd=_ROOT, env={**os.environ, **_ONE_CORE}, stdout=subprocess.PIPE
+            command, cwd=_ROOT, env={**os.environ, **ONE_CORE}, stdout=subprocess.PIPE
         )
         assert self._process.stdout is not None
         if self._process.stdout.readline() != b"ready\n":
@@ -144,12 +143,7 @@ class ForkServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
 
