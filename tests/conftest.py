@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -130,23 +129,10 @@ def fork_server() -> ForkServer:
 def icis(*arguments: object, cwd: Path, **environment: str) -> Completed:
     """Run the command as a user does, in a child of the fork server.
 
-    What is about the start of a process (what is imported, signals) needs ``icis_process``.
+    What is about the start of a process (what is imported, signals) starts a real one.
     """
     ended = fork_server().run(*arguments, cwd=cwd, environment={**os.environ, **environment})
     return Completed(ended.code, ended.out.decode(), ended.err.decode())
-
-
-def icis_process(*arguments: object, cwd: Path, **environment: str) -> Completed:
-    """Run the command in a process that is started for it; takes seconds where torch is needed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "icis_cli", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "80", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return Completed(done.returncode, done.stdout, done.stderr)
 
 
 def in_bash(script: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 
 import numpy as np
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from icis_cli import open_checkpoint
 from icis_cli.checkpoint.class_names import head_names, imagenet_if_described, imagenet_names
 from tests.conftest import icis
+from tests.records import sha256
 
 WEIGHTS = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
 
@@ -27,7 +27,7 @@ def head(rows: int) -> dict[str, torch.Tensor]:
 def published(tmp_path, monkeypatch):
     """A file that torchvision would download under this name and with this digest."""
     torch.save(head(1000), tmp_path / "plain.pth")
-    digest = hashlib.sha256((tmp_path / "plain.pth").read_bytes()).hexdigest()[:8]
+    digest = sha256(tmp_path / "plain.pth")[:8]
     path = tmp_path / f"resnet18-{digest}.pth"
     (tmp_path / "plain.pth").rename(path)
     weights = torchvision.models.get_model_weights("resnet18")

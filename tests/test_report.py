@@ -41,6 +41,7 @@ from icis_cli.html.figures import row_map
 from icis_cli.html.rows import map_of
 
 from .conftest import World, icis
+from .records import sha256
 
 NASTY = (
     "<script>alert(1)</script>",
@@ -132,7 +133,7 @@ class Parsed(HTMLParser):
 def test_a_report_holds_what_the_files_say(case, world):
     report = case.report()
     assert (report.subject.seen, report.subject.new, report.subject.head) == (40, 6, "fc")
-    assert report.subject.sha256 == hashlib.sha256(case.new.read_bytes()).hexdigest()
+    assert report.subject.sha256 == sha256(case.new)
     assert report.record is not None
     recorded = report.record.rounds[0].standing
     new = sorted(report.new_classes, key=lambda line: line.row)

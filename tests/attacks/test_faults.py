@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import resource
 import signal
@@ -18,13 +17,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tools.forkserver import ONE_CORE
 
 from icis_cli import open_checkpoint
+from tests.records import sha256
 from tests.test_signals import STARTS, listened_to
 
 #: A body large enough for the copy to take a while.
 MEGABYTES = 60
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, **ONE_CORE}
 FIT = ("fit", "--weights", "model.safetensors", "--attrs", "a.npy", "--method", "ridge")
 INJECT = ("inject", "--out", "new.safetensors")
 #: SIGKILLs of each command; signals of each kind to each program; KiB on a disk; expansions.
@@ -34,10 +35,6 @@ SIZES = (0, 1, 100, 30_000, 61_000)
 MANY = 200
 
 LONG = (*FIT[:5], "--cv", "0", "--epochs", "8000")
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def start(
@@ -89,10 +86,10 @@ def here(made, tmp_path) -> Path:
 def require_whole_or_absent(here: Path, made: Path, name: str) -> bool:
     """Check what a killed command may leave; tell whether the output is there."""
     for source in ("model.safetensors", "a.npy"):
-        assert digest(here / source) == digest(made / source)
+        assert sha256(here / source) == sha256(made / source)
     if not (here / name).exists():
         return False
-    assert digest(here / name) == digest(made / name)
+    assert sha256(here / name) == sha256(made / name)
     return True
 
 
@@ -139,7 +136,7 @@ def test_a_long_fit_goes_on_after_a_kill_with_the_same_bytes(here, made):
     assert not (here / "killed.safetensors").exists()
     code, err = run((*LONG, "--out", "killed.safetensors", "--resume"), here)
     assert code == 0, err
-    assert digest(here / "killed.safetensors") == digest(here / "expected.safetensors")
+    assert sha256(here / "killed.safetensors") == sha256(here / "expected.safetensors")
     assert not progress.exists()
 
 
@@ -198,7 +195,7 @@ def wait_until_handled(process: subprocess.Popen[bytes]) -> None:
 
 @pytest.mark.parametrize("kilobytes", SIZES)
 def test_a_full_disk(here, made, kilobytes):
-    before = {path.name: digest(path) for path in here.iterdir()}
+    before = {path.name: sha256(path) for path in here.iterdir()}
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -212,18 +209,18 @@ def test_a_full_disk(here, made, kilobytes):
     assert done.stdout == b""
     assert b"new.safetensors" in done.stderr
     assert b"Traceback" not in done.stderr
-    assert {path.name: digest(path) for path in here.iterdir()} == before
+    assert {path.name: sha256(path) for path in here.iterdir()} == before
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no folder of this kind")
 def test_a_folder_in_which_nothing_can_be_made(here):
-    before = {path.name: digest(path) for path in here.iterdir()}
+    before = {path.name: sha256(path) for path in here.iterdir()}
     for command in (INJECT[:1], FIT):
         code, err = run((*command, "--out", "/proc/self/new.safetensors"), here)
         assert code == 1
         assert "/proc/self/new.safetensors" in err
         assert "Traceback" not in err
-    assert {path.name: digest(path) for path in here.iterdir()} == before
+    assert {path.name: sha256(path) for path in here.iterdir()} == before
 
 
 def test_two_at_once_into_one_output(here, made):
@@ -263,6 +260,6 @@ def test_many_in_a_row_and_at_once(here, made, tmp_path_factory):
     for process in every:
         process.communicate()
     assert [process.returncode for process in every] == [0] * 8
-    expected = digest(made / "new.safetensors")
-    assert {digest(here / f"new{n}.safetensors") for n in range(8)} == {expected}
+    expected = sha256(made / "new.safetensors")
+    assert {sha256(here / f"new{n}.safetensors") for n in range(8)} == {expected}
     assert len(list(here.iterdir())) == 5 + 16

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 from safetensors.torch import save_file
 
 from tests.attacks.checkpoints import state
+from tests.records import sha256
 
 SURROUNDINGS = [
     {"PYTHONHASHSEED": "1", "LC_ALL": "C", "TZ": "UTC"},
@@ -47,7 +47,7 @@ def digests(
     assert {path.name for path in folder.iterdir()} > written
     for name in written:
         assert (folder / name).stat().st_mode & 0o777 == 0o666 & ~umask
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in written}
+    return {name: sha256(folder / name) for name in written}
 
 
 @pytest.mark.parametrize("method", [("--method", "ridge"), QUICK], ids=["ridge", "icis"])

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load
 
 from tools.golden.normal import Normal, as_json, outline
 
@@ -31,11 +32,6 @@ SHOWN = 64
 _MARKUP = re.compile(r"(<(?:style|script)\b.*?</(?:style|script)>|<[^>]*>)", re.DOTALL)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 _EMBEDDED = re.compile(r"data:[^\"')]*")
-_SAFETENSORS = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
-    "U8": torch.uint8, "BOOL": torch.bool,
-}  # fmt: skip
 
 
 def short_hash(content: bytes) -> str:
@@ -53,18 +49,8 @@ def _safetensors(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return a header and the arrays that it lists."""
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
-    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
-    arrays = {}
-    for key, entry in header.items():
-        if key != "__metadata__":
-            first, end = entry["data_offsets"]
-            dtype = _SAFETENSORS[entry["dtype"]]
-            empty = torch.empty(0, dtype=dtype)
-            tensor = (
-                torch.frombuffer(bytearray(data[first:end]), dtype=dtype) if end > first else empty
-            )
-            arrays[key] = _plain(tensor.reshape(entry["shape"]))
-    return header, arrays
+    header, tensors = json.loads(content[8 : 8 + length]), load(content)
+    return header, {key: _plain(tensors[key]) for key in header if key != "__metadata__"}
 
 
 def _flattened(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

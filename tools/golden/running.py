@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tools.forkserver import ForkServer
+from tools.forkserver import ONE_CORE, ForkServer
 from tools.golden.contents import Contents, has_times
 from tools.golden.normal import Normal, as_json, outline
 from tools.golden.transcript import Exact, Step
@@ -44,8 +44,7 @@ def environment(home: Path) -> dict[str, str]:
     kernels = {key: value for key, value in os.environ.items() if key.startswith(KERNELS)}
     fixed = {"COLUMNS": "80", "LANG": "C.UTF-8", "HOME": str(home), "HF_HUB_OFFLINE": "1"}
     fixed["CUDA_VISIBLE_DEVICES"] = ""  # a graphics card rounds otherwise
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return kept | kernels | threads | fixed
+    return kept | kernels | ONE_CORE | fixed
 
 
 class Group:
